@@ -1,0 +1,269 @@
+//! How one file looks: its columns and their names, delimiter, line ends, quoting, compression.
+
+use super::plan::{Compression, LayoutKind, Plan};
+use super::random::Random;
+
+/// What a column means to an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Code,
+    Serial,
+    Sku,
+    Points,
+    SkuName,
+    BatchCode,
+    Price,
+    WindowStart,
+    WindowEnd,
+    MerchantId,
+    /// A column that no import knows.
+    Unknown,
+}
+
+/// One column: what it means, and its name in the header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    pub field: Field,
+    pub name: &'static str,
+}
+
+/// How windows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dates {
+    Day,
+    /// `2026-01-31T08:30:00Z` and its relatives.
+    Time,
+    Either,
+}
+
+/// How the bytes are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+    /// Several members, the first of which holds only the header.
+    GzipMembers,
+    Zstd,
+}
+
+impl Packing {
+    /// What follows the file's name.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::None => ".csv",
+            Self::Gzip | Self::GzipMembers => ".csv.gz",
+            Self::Zstd => ".csv.zst",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub columns: Vec<Column>,
+    pub delimiter: u8,
+    pub crlf: bool,
+    pub bom: bool,
+    /// Quotes around every field, needed or not.
+    pub quote_all: bool,
+    /// The last line ends with the file, not with a line end.
+    pub open_end: bool,
+    /// Codes with blanks around them, texts with delimiters, quotes and line ends, empty values.
+    pub messy: bool,
+    /// Records that stop after their last value.
+    pub short_records: bool,
+    pub merchant_in_capitals: bool,
+    pub dates: Dates,
+    pub packing: Packing,
+}
+
+impl Layout {
+    /// The layout of the file at `position`.
+    pub(super) fn of(plan: &Plan, position: u64) -> Self {
+        let mut random = Random::new(plan.seed, 1_000 + position);
+        let mut layout = match plan.layout {
+            LayoutKind::Plain => plain(),
+            LayoutKind::Mixed => mixed(position, &mut random),
+        };
+        layout.packing = match plan.compression {
+            Compression::None => Packing::None,
+            Compression::Gzip => Packing::Gzip,
+            Compression::Zstd => Packing::Zstd,
+            Compression::Mixed => {
+                [Packing::None, Packing::Gzip, Packing::Zstd, Packing::None, Packing::GzipMembers]
+                    [(position % 5) as usize]
+            }
+        };
+        layout
+    }
+
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.columns.iter().any(|column| column.field == field)
+    }
+
+    pub(super) fn line_end(&self) -> &'static [u8] {
+        if self.crlf { b"\r\n" } else { b"\n" }
+    }
+}
+
+fn columns(names: &[(Field, &'static str)]) -> Vec<Column> {
+    names.iter().map(|&(field, name)| Column { field, name }).collect()
+}
+
+fn plain() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::Code, "code"),
+            (Field::Serial, "serial"),
+            (Field::Sku, "sku"),
+            (Field::Points, "points"),
+            (Field::SkuName, "sku_name"),
+            (Field::BatchCode, "batch_code"),
+            (Field::Price, "price"),
+            (Field::WindowStart, "window_start"),
+            (Field::WindowEnd, "window_end"),
+        ]),
+        delimiter: b',',
+        crlf: false,
+        bom: false,
+        quote_all: false,
+        open_end: false,
+        messy: false,
+        short_records: false,
+        merchant_in_capitals: false,
+        dates: Dates::Day,
+        packing: Packing::None,
+    }
+}
+
+/// Eight kinds in turn; from the ninth file on the columns are shuffled too.
+fn mixed(position: u64, random: &mut Random) -> Layout {
+    let mut layout = match position % 8 {
+        0 => everything(),
+        1 => spreadsheet_export(),
+        2 => tab_separated(),
+        3 => pipe_separated(),
+        4 => codes_only(),
+        5 => code_last(),
+        6 => short_records(),
+        _ => with_merchant_first(),
+    };
+    if position >= 8 && !layout.short_records {
+        random.shuffle(&mut layout.columns);
+    }
+    layout
+}
+
+fn everything() -> Layout {
+    let mut layout = plain();
+    layout.columns.push(Column { field: Field::MerchantId, name: "merchant_id" });
+    layout.dates = Dates::Either;
+    Layout { messy: true, ..layout }
+}
+
+fn spreadsheet_export() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::Code, "Code"),
+            (Field::Serial, "SERIAL_NUMBER"),
+            (Field::BatchCode, "Batch_ID"),
+            (Field::SkuName, "Product_Name"),
+            (Field::Points, "Points"),
+            (Field::Price, "Price"),
+            (Field::WindowStart, "Window_Start"),
+            (Field::WindowEnd, "Window_End"),
+        ]),
+        delimiter: b';',
+        crlf: true,
+        bom: true,
+        quote_all: true,
+        messy: true,
+        ..plain()
+    }
+}
+
+fn tab_separated() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::Serial, "serial_number"),
+            (Field::Unknown, "printed_on"),
+            (Field::Code, "code"),
+            (Field::Sku, "sku"),
+            (Field::SkuName, "product_name"),
+            (Field::Points, "points"),
+        ]),
+        delimiter: b'\t',
+        messy: true,
+        ..plain()
+    }
+}
+
+fn pipe_separated() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::WindowStart, "window_start"),
+            (Field::WindowEnd, "window_end"),
+            (Field::Code, "CODE"),
+            (Field::MerchantId, "merchant_id"),
+            (Field::Price, "price"),
+        ]),
+        delimiter: b'|',
+        crlf: true,
+        open_end: true,
+        merchant_in_capitals: true,
+        dates: Dates::Time,
+        ..plain()
+    }
+}
+
+fn codes_only() -> Layout {
+    Layout { columns: columns(&[(Field::Code, "code")]), messy: true, ..plain() }
+}
+
+fn code_last() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::SkuName, "sku_name"),
+            (Field::Unknown, "Note, internal"),
+            (Field::BatchCode, "batch_id"),
+            (Field::Points, "points"),
+            (Field::Code, "code"),
+        ]),
+        messy: true,
+        open_end: true,
+        ..plain()
+    }
+}
+
+fn short_records() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::Code, " Code "),
+            (Field::Points, " POINTS"),
+            (Field::Price, "price "),
+            (Field::SkuName, "sku_name"),
+            (Field::WindowEnd, "window_end"),
+        ]),
+        delimiter: b';',
+        messy: true,
+        short_records: true,
+        ..plain()
+    }
+}
+
+fn with_merchant_first() -> Layout {
+    Layout {
+        columns: columns(&[
+            (Field::MerchantId, "Merchant_ID"),
+            (Field::Serial, "serial"),
+            (Field::Sku, "sku"),
+            (Field::Code, "code"),
+            (Field::Points, "points"),
+            (Field::Unknown, "region"),
+            (Field::WindowStart, "window_start"),
+        ]),
+        bom: true,
+        crlf: true,
+        dates: Dates::Either,
+        ..plain()
+    }
+}
