@@ -165,8 +165,8 @@ fn spreadsheet_export() -> Layout {
         columns: columns(&[
             (Field::Code, "Code"),
             (Field::Serial, "SERIAL_NUMBER"),
-            (Field::BatchCode, "Batch_ID"),
-            (Field::SkuName, "Product_Name"),
+            (Field::BatchCode, "Batch ID"),
+            (Field::SkuName, "Product Name"),
             (Field::Points, "Points"),
             (Field::Price, "Price"),
             (Field::WindowStart, "Window_Start"),
