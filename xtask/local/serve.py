@@ -1,0 +1,58 @@
+"""Runs the local AWS engine in a session of its own, with what the functions print kept in files.
+
+Usage: serve.py LOG_DIRECTORY (everything else comes by environment, see xtask/src/engine.rs)
+"""
+
+import os
+import pathlib
+import sys
+
+import corrections
+
+
+def keep_function_logs(directory: pathlib.Path) -> None:
+    """Appends each function's output to `<directory>/<function>.log`; the engine itself only keeps it in memory."""
+    from ministack.core.lambda_runtime import ProvidedWorker
+
+    pump = ProvidedWorker._pump_output
+
+    class Tee:
+        def __init__(self, stream, path):
+            self.stream = stream
+            self.log = path.open("ab", buffering=0)
+
+        def readline(self):
+            line = self.stream.readline()
+            if line:
+                self.log.write(line if isinstance(line, bytes) else line.encode())
+            return line
+
+        def close(self):
+            self.log.close()
+            self.stream.close()
+
+    def pump_and_keep(self, stream, log_queue):
+        # CloudFormation names a function <stack>-<logical id>-<suffix>: the logical id says enough.
+        parts = self.func_name.split("-")
+        name = parts[1] if len(parts) > 2 else self.func_name
+        pump(self, Tee(stream, directory / f"{name}.log"), log_queue)
+
+    ProvidedWorker._pump_output = pump_and_keep
+
+
+def main() -> None:
+    logs = pathlib.Path(sys.argv.pop(1))
+    logs.mkdir(parents=True, exist_ok=True)
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # already the leader of its process group
+    keep_function_logs(logs)
+    corrections.apply()
+    from ministack.app import main as serve
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()
