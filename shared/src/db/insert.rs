@@ -1,0 +1,175 @@
+//! The one atomic transaction: every clean code of a job enters production, or none does.
+
+use super::error::DbError;
+use super::pool::{Connection, Database, client};
+use super::staging::{self, InsertedAround};
+use super::transaction::{Limits, begin};
+use super::validate::{out_of_time, too_late};
+use super::watch::{Watch, Watched};
+use super::{chunks, jobs, sql};
+use crate::domain::ids::JobId;
+use crate::domain::job::Status;
+use crate::domain::step::{StepError, StepErrorKind, StepResult};
+use std::time::{Duration, Instant};
+use tokio_postgres::Transaction;
+use tokio_postgres::types::Type;
+
+const NAME: &str = "insert";
+
+/// What stopped the transaction, and what must be recorded once it is rolled back.
+enum Stop {
+    Lost(String),
+    Moved(String),
+    Error(StepError),
+}
+
+impl From<StepError> for Stop {
+    fn from(error: StepError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<DbError> for Stop {
+    fn from(error: DbError) -> Self {
+        if error.is_missing_table() { Self::Lost("a table is gone".into()) } else { Self::Error(error.into()) }
+    }
+}
+
+/// Inserts the job's clean codes. Run again after it committed, it answers what it did the first time.
+pub async fn insert_codes(db: &Database, job_id: JobId, attempt: i32, time_left: Duration) -> StepResult<jobs::Inserted> {
+    let mut connection = db.connection().await?;
+    let job = jobs::get(client(&connection), job_id).await?;
+    if let (Some(done), true) = (job.inserted, job.attempt == attempt) {
+        return Ok(done);
+    }
+    let job = jobs::expect(client(&connection), job_id, attempt, Status::Processing).await?;
+    let watch = Watch::start(
+        db.clone(),
+        Watched { job: job_id, attempt, status: Status::Processing, step: "insert", part: 0 },
+    );
+    let stop = match in_one_transaction(&mut connection, &job, &watch, time_left).await {
+        Ok(inserted) => return Ok(inserted),
+        Err(stop) => stop,
+    };
+    // A failure recorded in the transaction that rolls back would never be recorded: another one does.
+    drop(connection);
+    Err(match stop {
+        Stop::Lost(found) => jobs::staging_lost(db, job_id, attempt, &found).await,
+        Stop::Moved(found) => jobs::count_mismatch(db, job_id, attempt, &found).await,
+        Stop::Error(error) => error,
+    })
+}
+
+async fn in_one_transaction(
+    connection: &mut Connection,
+    job: &jobs::Job,
+    watch: &Watch,
+    time_left: Duration,
+) -> Result<jobs::Inserted, Stop> {
+    let started = Instant::now();
+    let mut tx = begin(connection, NAME, Limits::bulk(time_left)).await?;
+    let lock = sql::MERCHANTS_TRY_LOCK.one(tx.client(), &[(&job.merchant.0, Type::UUID)]).await?;
+    if !lock.get::<_, bool>("locked") {
+        let message = "another insert of this merchant has not let go yet";
+        return Err(StepError::new(StepErrorKind::Transient, message).into());
+    }
+    let epoch: i64 =
+        sql::MERCHANTS_EPOCH.one(tx.client(), &[(&job.merchant.0, Type::UUID)]).await?.get("codes_epoch");
+    if job.codes_epoch != Some(epoch) {
+        return Err(Stop::Moved("another import was rolled back".into()));
+    }
+    let states = chunks::list(tx.client(), job).await?;
+    let clean: i64 = states.iter().map(|state| state.clean).sum();
+    if Some(clean) != job.clean || states.iter().any(|state| !state.marked) {
+        return Err(StepError::internal(format!("the chunks of job {} do not add up", job.id)).into());
+    }
+
+    let mut total = jobs::Inserted { codes: 0, late: 0, checksum: job.clean_checksum.unwrap_or_default() };
+    for state in &states {
+        watch.check()?;
+        check_pace(started.elapsed(), time_left, total.codes + total.late, clean)?;
+        let done = insert_chunk(&mut tx, job, state).await?;
+        if done.inserted + done.late != state.clean {
+            return Err(Stop::Lost(format!(
+                "chunk {} gave {} rows, {} were marked clean",
+                state.chunk.number,
+                done.inserted + done.late,
+                state.clean
+            )));
+        }
+        total.codes += done.inserted;
+        total.late += done.late;
+        total.checksum ^= done.late_checksum;
+        if too_late(total.late, clean) {
+            return Err(Stop::Moved(format!("{} of {clean} clean codes are there by now", total.late)));
+        }
+        watch.set_rows(total.codes);
+    }
+    finish(tx, job, total).await
+}
+
+/// Plain INSERT under a savepoint; only where that meets a code that is there by now, once more around it.
+async fn insert_chunk(
+    tx: &mut Transaction<'_>,
+    job: &jobs::Job,
+    state: &chunks::ChunkState,
+) -> Result<InsertedAround, Stop> {
+    if state.clean == 0 {
+        return Ok(InsertedAround { inserted: 0, late: 0, late_checksum: 0 });
+    }
+    let savepoint = tx.savepoint("chunk").await.map_err(|e| DbError::new("insert.savepoint", e))?;
+    match staging::insert_clean(savepoint.client(), job.id, job.merchant.0, &state.chunk).await {
+        Ok(inserted) => {
+            savepoint.commit().await.map_err(|e| DbError::new("insert.release", e))?;
+            let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
+            Ok(InsertedAround { inserted, late: 0, late_checksum: 0 })
+        }
+        Err(error) if error.is_unique_violation() => {
+            savepoint.rollback().await.map_err(|e| DbError::new("insert.rollback", e))?;
+            let done = staging::insert_around(tx.client(), job.id, job.merchant.0, &state.chunk).await?;
+            sql::CHUNKS_LATE
+                .run(
+                    tx.client(),
+                    &[(&job.id.0, Type::UUID), (&state.chunk.number, Type::INT4), (&done.late, Type::INT8)],
+                )
+                .await?;
+            Ok(done)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The guarded UPDATE and COMMIT. 0 rows: cancelled or superseded meanwhile, and nothing has happened.
+async fn finish(tx: Transaction<'_>, job: &jobs::Job, total: jobs::Inserted) -> Result<jobs::Inserted, Stop> {
+    let decided = sql::JOBS_INSERTED
+        .run(
+            tx.client(),
+            &[
+                (&job.id.0, Type::UUID),
+                (&job.attempt, Type::INT4),
+                (&total.codes, Type::INT8),
+                (&total.late, Type::INT8),
+                (&total.checksum, Type::INT8),
+            ],
+        )
+        .await?;
+    if decided != 1 {
+        return Err(jobs::refusal(tx.client(), job.id, job.attempt, Status::Processing).await.into());
+    }
+    super::transaction::commit(tx, "insert.commit").await?;
+    Ok(total)
+}
+
+/// Stops early what can't finish: an aborted insert of 14 minutes is 14 minutes of dead rows.
+#[allow(clippy::cast_precision_loss)]
+fn check_pace(elapsed: Duration, time_left: Duration, done: i64, all: i64) -> Result<(), Stop> {
+    if elapsed > Duration::from_secs(20) && done > 0 {
+        let needed = elapsed.as_secs_f64() * all as f64 / done as f64;
+        if needed > time_left.as_secs_f64() {
+            let rate = done as f64 / elapsed.as_secs_f64();
+            let message = format!("inserting {all} codes at {rate:.0} rows/s takes longer than the function may run");
+            return Err(out_of_time(&message).into());
+        }
+    }
+    Ok(())
+}

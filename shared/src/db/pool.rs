@@ -1,0 +1,79 @@
+//! Connections. One per environment for HTTP functions, two for long steps: one works, one watches.
+
+use super::error::{DbError, DbResult};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use rustls::pki_types::CertificateDer;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// A connection that goes back to the pool when it is dropped.
+pub type Connection = Object;
+
+/// The database as the functions see it.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+}
+
+impl Database {
+    /// A pool of at most `connections`; nothing is connected yet.
+    ///
+    /// `url`: `postgres://user:password@host:port/name?sslmode=require`. `ca_pem`: further roots to trust,
+    /// such as the bundle of RDS, which no system store holds.
+    pub fn new(url: &str, connections: usize, ca_pem: Option<&[u8]>) -> DbResult<Self> {
+        let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| DbError::new("pool.url", e))?;
+        config.connect_timeout(Duration::from_secs(5));
+        config.keepalives_idle(Duration::from_secs(30));
+        config.application_name("onceload");
+        // A frozen environment leaves dead sockets behind: look before use.
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+        let manager = if config.get_ssl_mode() == SslMode::Disable {
+            Manager::from_config(config, NoTls, manager_config)
+        } else {
+            Manager::from_config(config, tls(ca_pem)?, manager_config)
+        };
+        let pool = Pool::builder(manager)
+            .max_size(connections)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(Duration::from_secs(10)))
+            .create_timeout(Some(Duration::from_secs(8)))
+            .recycle_timeout(Some(Duration::from_secs(2)))
+            .build()
+            .map_err(|e| DbError::new("pool.build", e))?;
+        Ok(Self { pool })
+    }
+
+    pub async fn connection(&self) -> DbResult<Connection> {
+        self.pool.get().await.map_err(|e| match e {
+            deadpool_postgres::PoolError::Backend(e) => DbError::new("pool.connect", e),
+            e => DbError::new("pool.get", e),
+        })
+    }
+}
+
+/// The plain client inside a pooled connection.
+pub fn client(connection: &Connection) -> &Client {
+    connection
+}
+
+fn tls(ca_pem: Option<&[u8]>) -> DbResult<MakeRustlsConnect> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(pem) = ca_pem {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|e| DbError::new("pool.ca", format!("{e:?}")))?;
+            roots.add(certificate).map_err(|e| DbError::new("pool.ca", e))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| DbError::new("pool.tls", e))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}

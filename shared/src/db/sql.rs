@@ -1,0 +1,79 @@
+//! Every statement with a fixed text. A test prepares each against the migrated schema.
+
+use super::rows::Statement;
+
+macro_rules! statements {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub const $name: Statement = Statement {
+            name: $file,
+            sql: include_str!(concat!("sql/", $file, ".sql")),
+        };)*
+
+        pub const ALL: &[Statement] = &[$($name),*];
+    };
+}
+
+statements! {
+    USERS_UPSERT = "users.upsert";
+    USERS_MERCHANTS = "users.merchants";
+    JOBS_REGISTER = "jobs.register";
+    JOBS_FIND_START = "jobs.find_start";
+    JOBS_ADOPT = "jobs.adopt";
+    JOBS_STATE = "jobs.state";
+    JOBS_SET_SOURCE = "jobs.set_source";
+    JOBS_FREEZE = "jobs.freeze";
+    JOBS_ACTIVE_SOURCE = "jobs.active_source";
+    JOBS_TAKE_LEASE = "jobs.take_lease";
+    JOBS_WAIT = "jobs.wait";
+    JOBS_SET_SPLIT_POINTS = "jobs.set_split_points";
+    JOBS_STAGING_CREATED = "jobs.staging_created";
+    JOBS_FENCE = "jobs.fence";
+    JOBS_STAGING_LOST = "jobs.staging_lost";
+    JOBS_RECHECK = "jobs.recheck";
+    JOBS_CHECKING = "jobs.checking";
+    JOBS_VALIDATING = "jobs.validating";
+    JOBS_VALIDATED = "jobs.validated";
+    JOBS_AWAIT_APPROVAL = "jobs.await_approval";
+    JOBS_REPLACE_TOKEN = "jobs.replace_token";
+    JOBS_APPROVE = "jobs.approve";
+    JOBS_CANCEL = "jobs.cancel";
+    JOBS_RETRY = "jobs.retry";
+    JOBS_INSERTED = "jobs.inserted";
+    JOBS_VERIFIED = "jobs.verified";
+    JOBS_IDENTITIES = "jobs.identities";
+    JOBS_LEASE_HOLDER = "jobs.lease_holder";
+    JOBS_COMPLETE_INSERTED = "jobs.complete_inserted";
+    JOBS_MERCHANT_TOTAL = "jobs.merchant_total";
+    JOBS_BY_EXECUTION = "jobs.by_execution";
+    JOBS_COMPLETE = "jobs.complete";
+    JOBS_END = "jobs.end";
+    JOBS_ADD_ERRORS = "jobs.add_errors";
+    FILES_FREEZE = "files.freeze";
+    FILES_LIST = "files.list";
+    FILES_ONE = "files.one";
+    FILES_SET_LAYOUTS = "files.set_layouts";
+    FILES_CLAIM = "files.claim";
+    FILES_LOADED = "files.loaded";
+    FILES_FAILED = "files.failed";
+    REJECTS_CLEAR = "rejects.clear";
+    PROGRESS_BEAT = "progress.beat";
+    CHUNKS_CLEAR = "chunks.clear";
+    CHUNKS_PLAN = "chunks.plan";
+    CHUNKS_LIST = "chunks.list";
+    CHUNKS_LOCK = "chunks.lock";
+    CHUNKS_MARKED = "chunks.marked";
+    CHUNKS_LATE = "chunks.late";
+    MERCHANTS_TRY_LOCK = "merchants.try_lock";
+    MERCHANTS_EPOCH = "merchants.epoch";
+    CODES_VERIFY = "codes.verify";
+    CODES_VACUUM = "codes.vacuum";
+    OUTBOX_ADD = "outbox.add";
+    OUTBOX_CLAIM = "outbox.claim";
+    OUTBOX_DELIVERED = "outbox.delivered";
+    OUTBOX_FAILED = "outbox.failed";
+    READ_JOBS = "read.jobs";
+    SWEEP_RUNNING = "sweep.running";
+    SWEEP_EXPIRED = "sweep.expired";
+    SWEEP_STALE_STAGING = "sweep.stale_staging";
+    SWEEP_STAGING_CLEARED = "sweep.staging_cleared";
+}

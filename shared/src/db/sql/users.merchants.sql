@@ -1,0 +1,2 @@
+-- users.merchants
+SELECT merchant_id FROM merchant_members WHERE user_id = $1

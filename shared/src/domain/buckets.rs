@@ -1,0 +1,150 @@
+//! Cutting codes into ranges. Staging of a job is a row of buckets by range of code; a bucket that comes
+//! out too big is cut again when it is marked. Everything compares by bytes, as `COLLATE "C"` does.
+
+/// One bucket per this many bytes of CSV text.
+const BYTES_PER_BUCKET: u64 = 16 * 1024 * 1024;
+/// Also the number of savepoints of the insert: above 64 subtransactions the backend's cache overflows.
+pub const MAX_BUCKETS: usize = 48;
+/// The most chunks after big buckets were cut; same reason.
+pub const MAX_CHUNKS: usize = 60;
+/// A bucket with more rows than this is cut.
+pub const ROWS_PER_CHUNK: i64 = 600_000;
+
+/// How many buckets that much text asks for.
+pub fn bucket_count(bytes: u64) -> usize {
+    usize::try_from(bytes.div_ceil(BYTES_PER_BUCKET)).unwrap_or(MAX_BUCKETS).clamp(1, MAX_BUCKETS)
+}
+
+/// Points that cut a sample into `buckets` parts of about the same size: ascending, distinct, at most
+/// `buckets - 1` of them. They never matter for correctness, only for balance.
+pub fn split_points(mut sample: Vec<String>, buckets: usize) -> Vec<String> {
+    sample.sort_unstable();
+    let len = sample.len();
+    let mut points: Vec<String> = Vec::new();
+    for i in 1..buckets {
+        let Some(point) = sample.get(i * len / buckets) else { break };
+        if !point.is_empty() && points.last().is_none_or(|last| last < point) {
+            points.push(point.clone());
+        }
+    }
+    points
+}
+
+/// The bucket of a code: bucket `i` holds `points[i - 1] <= code < points[i]`.
+#[derive(Debug, Clone, Default)]
+pub struct Splitter {
+    points: Vec<Box<[u8]>>,
+}
+
+impl Splitter {
+    pub fn new(points: &[String]) -> Self {
+        Self { points: points.iter().map(|p| p.as_bytes().into()).collect() }
+    }
+
+    pub fn buckets(&self) -> usize {
+        self.points.len() + 1
+    }
+
+    #[inline]
+    pub fn bucket_of(&self, code: &[u8]) -> usize {
+        self.points.partition_point(|point| point.as_ref() <= code)
+    }
+}
+
+/// A range of codes, `[lower, upper)`; `None` is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    pub lower: Option<String>,
+    pub upper: Option<String>,
+}
+
+/// The ranges that ascending points cut `outer` into. Points outside of it are ignored.
+pub fn ranges(outer: &Range, points: &[String]) -> Vec<Range> {
+    let inside = points.iter().filter(|point| {
+        outer.lower.as_ref().is_none_or(|lower| *point > lower)
+            && outer.upper.as_ref().is_none_or(|upper| *point < upper)
+    });
+    let mut ranges = Vec::new();
+    let mut lower = outer.lower.clone();
+    for point in inside {
+        ranges.push(Range { lower, upper: Some(point.clone()) });
+        lower = Some(point.clone());
+    }
+    ranges.push(Range { lower, upper: outer.upper.clone() });
+    ranges
+}
+
+/// Into how many parts a bucket is cut, when `spare` more chunks may be made.
+pub fn parts(rows: i64, spare: usize) -> usize {
+    if rows <= 2 * ROWS_PER_CHUNK {
+        return 1;
+    }
+    let wanted = usize::try_from((rows + ROWS_PER_CHUNK - 1) / ROWS_PER_CHUNK).unwrap_or(1);
+    wanted.min(spare + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn holds(range: &Range, code: &str) -> bool {
+        range.lower.as_ref().is_none_or(|lower| code.as_bytes() >= lower.as_bytes())
+            && range.upper.as_ref().is_none_or(|upper| code.as_bytes() < upper.as_bytes())
+    }
+
+    #[test]
+    fn counts_buckets() {
+        assert_eq!(bucket_count(0), 1);
+        assert_eq!(bucket_count(100), 1);
+        assert_eq!(bucket_count(BYTES_PER_BUCKET + 1), 2);
+        assert_eq!(bucket_count(u64::MAX), MAX_BUCKETS);
+    }
+
+    #[test]
+    fn sequential_codes_still_cut() {
+        let sample: Vec<String> = (0..1000).map(|i| format!("AAA{i:06}")).collect();
+        let points = split_points(sample, 4);
+        assert_eq!(points, ["AAA000250", "AAA000500", "AAA000750"]);
+        assert!(split_points(vec!["X".into(); 100], 8).len() <= 1, "one code gives no ranges");
+        assert!(split_points(vec![], 8).is_empty());
+    }
+
+    #[test]
+    fn cuts_big_buckets_only() {
+        assert_eq!(parts(ROWS_PER_CHUNK, 50), 1);
+        assert_eq!(parts(10 * ROWS_PER_CHUNK, 50), 10);
+        assert_eq!(parts(100 * ROWS_PER_CHUNK, 12), 13);
+        assert_eq!(parts(100 * ROWS_PER_CHUNK, 0), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_cover_without_overlap(
+            sample in proptest::collection::vec("[A-Za-z0-9é]{0,6}", 0..200),
+            buckets in 1usize..60,
+            again in proptest::collection::vec("[A-Z]{1,3}", 0..20),
+            codes in proptest::collection::vec("[A-Za-z0-9é]{1,6}", 1..50),
+        ) {
+            let points = split_points(sample, buckets);
+            prop_assert!(points.len() < buckets);
+            prop_assert!(points.windows(2).all(|p| p[0] < p[1]));
+            let splitter = Splitter::new(&points);
+            let all = Range { lower: None, upper: None };
+            let bucket_ranges = ranges(&all, &points);
+            prop_assert_eq!(bucket_ranges.len(), splitter.buckets());
+            let mut again = again;
+            again.sort();
+            again.dedup();
+            for code in &codes {
+                // Exactly one bucket holds it, and it is the one that the loader writes to.
+                let holding: Vec<usize> =
+                    (0..bucket_ranges.len()).filter(|i| holds(&bucket_ranges[*i], code)).collect();
+                prop_assert_eq!(&holding, &vec![splitter.bucket_of(code.as_bytes())]);
+                // Cut again, still exactly one.
+                let cut: Vec<Range> = ranges(&bucket_ranges[holding[0]], &again);
+                prop_assert_eq!(cut.iter().filter(|r| holds(r, code)).count(), 1);
+            }
+        }
+    }
+}

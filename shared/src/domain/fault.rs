@@ -1,0 +1,110 @@
+//! What can be wrong with one file as a whole. A fault names the file, says why and what to do.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Stable names, as they stand in `validation_errors[].reason` and `import_files.error_reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultReason {
+    EmptyFile,
+    HeaderOnly,
+    NoCodeColumn,
+    DuplicateColumn,
+    MissingColumn,
+    TruncatedGzip,
+    CorruptCompression,
+    Utf16,
+    NotCsv,
+    MissingObject,
+    HeaderTooLong,
+    UnterminatedQuote,
+    RecordTooLong,
+    TooManyRejects,
+}
+
+impl FaultReason {
+    /// The name as users see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EmptyFile => "empty_file",
+            Self::HeaderOnly => "header_only",
+            Self::NoCodeColumn => "no_code_column",
+            Self::DuplicateColumn => "duplicate_column",
+            Self::MissingColumn => "missing_column",
+            Self::TruncatedGzip => "truncated_gzip",
+            Self::CorruptCompression => "corrupt_compression",
+            Self::Utf16 => "utf16",
+            Self::NotCsv => "not_csv",
+            Self::MissingObject => "missing_object",
+            Self::HeaderTooLong => "header_too_long",
+            Self::UnterminatedQuote => "unterminated_quote",
+            Self::RecordTooLong => "record_too_long",
+            Self::TooManyRejects => "too_many_rejects",
+        }
+    }
+
+    /// What the person who made the file can do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::EmptyFile | Self::HeaderOnly => "remove the file from the import or fill it",
+            Self::NoCodeColumn => "name the column with the codes `code`, or give a mapping",
+            Self::DuplicateColumn => "keep one of the columns",
+            Self::MissingColumn => "correct the mapping or the header",
+            Self::TruncatedGzip => "upload the file again: it was cut short",
+            Self::CorruptCompression => "compress the file again and upload it",
+            Self::Utf16 => "save the file as UTF-8",
+            Self::NotCsv => "export the data as CSV text (comma, semicolon, tab or pipe separated)",
+            Self::MissingObject => "upload the file, or take it off the list",
+            Self::HeaderTooLong => "check that the first line is the header",
+            Self::UnterminatedQuote => "close the quote, or double it if it belongs to the text",
+            Self::RecordTooLong => "check quotes and line ends around this line",
+            Self::TooManyRejects => "correct the file, or raise `max_rejects`",
+        }
+    }
+}
+
+/// A fault of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFault {
+    pub file: String,
+    pub reason: FaultReason,
+    /// Physical line, 1-based, where one can be named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    pub detail: String,
+}
+
+impl FileFault {
+    pub fn new(file: impl Into<String>, fault: Fault) -> Self {
+        Self { file: file.into(), reason: fault.reason, line: fault.line, detail: fault.detail }
+    }
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        write!(f, ": {} ({}); {}", self.reason.as_str(), self.detail, self.reason.advice())
+    }
+}
+
+/// A fault before it is known which file it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub reason: FaultReason,
+    pub line: Option<u64>,
+    pub detail: String,
+}
+
+impl Fault {
+    pub fn new(reason: FaultReason, detail: impl Into<String>) -> Self {
+        Self { reason, line: None, detail: detail.into() }
+    }
+
+    pub fn at_line(reason: FaultReason, line: u64, detail: impl Into<String>) -> Self {
+        Self { reason, line: Some(line), detail: detail.into() }
+    }
+}

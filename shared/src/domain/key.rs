@@ -1,0 +1,147 @@
+//! Object keys: whose they are and whether they are well-formed. Checked at every door,
+//! and again on what a listing returns.
+
+use super::ids::MerchantId;
+use thiserror::Error;
+use uuid::Uuid;
+
+/// S3 allows no longer keys (Amazon S3 User Guide, "Naming Amazon S3 objects").
+pub const MAX_KEY_BYTES: usize = 1024;
+const ROOTS: [&str; 3] = ["import", "stage", "uploads"];
+
+/// Why a key or prefix is refused. `Display` is for the person who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KeyError {
+    #[error(
+        "key_outside_merchant: `{key}` must begin with import/, stage/ or uploads/, then {merchant}/"
+    )]
+    OutsideMerchant { key: String, merchant: MerchantId },
+    #[error("key_outside_merchant: `{key}` holds an empty, `.` or `..` segment")]
+    Segment { key: String },
+    #[error("key_outside_merchant: a key holds a control character: {key:?}")]
+    Control { key: String },
+    #[error("key_outside_merchant: a key is longer than {MAX_KEY_BYTES} bytes: `{start}...`")]
+    TooLong { start: String },
+    #[error("not_csv: `{key}` is a folder; name its files, or give it as `prefix`")]
+    Folder { key: String },
+}
+
+/// Checks one object key of a merchant.
+pub fn check_key(merchant: MerchantId, key: &str) -> Result<(), KeyError> {
+    check_characters(key)?;
+    let rest = after_merchant(merchant, key)?;
+    if key.ends_with('/') || rest.is_empty() {
+        return Err(KeyError::Folder { key: key.to_owned() });
+    }
+    check_segments(key, rest)
+}
+
+/// Checks a prefix: the same, but it may end in a slash and may stop within a name.
+pub fn check_prefix(merchant: MerchantId, prefix: &str) -> Result<(), KeyError> {
+    check_characters(prefix)?;
+    let rest = after_merchant(merchant, prefix)?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.is_empty() { Ok(()) } else { check_segments(prefix, rest) }
+}
+
+/// The merchant that an uploaded key names in its second segment, if it is a UUID in its usual form.
+pub fn merchant_of(key: &str) -> Option<MerchantId> {
+    let mut segments = key.split('/');
+    let root = segments.next()?;
+    let merchant = segments.next()?;
+    segments.next()?;
+    if !ROOTS.contains(&root) {
+        return None;
+    }
+    let id = Uuid::try_parse(merchant).ok()?;
+    (id.hyphenated().to_string() == merchant).then_some(MerchantId(id))
+}
+
+fn check_characters(key: &str) -> Result<(), KeyError> {
+    if key.len() > MAX_KEY_BYTES {
+        let start = key.chars().take(80).collect();
+        return Err(KeyError::TooLong { start });
+    }
+    if key.chars().any(char::is_control) {
+        return Err(KeyError::Control { key: key.to_owned() });
+    }
+    Ok(())
+}
+
+fn after_merchant(merchant: MerchantId, key: &str) -> Result<&str, KeyError> {
+    let outside = || KeyError::OutsideMerchant { key: key.to_owned(), merchant };
+    let (root, rest) = key.split_once('/').ok_or_else(outside)?;
+    if !ROOTS.contains(&root) {
+        return Err(outside());
+    }
+    rest.strip_prefix(&merchant.to_string()).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)
+}
+
+fn check_segments(key: &str, rest: &str) -> Result<(), KeyError> {
+    if rest.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(KeyError::Segment { key: key.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn merchant() -> MerchantId {
+        MerchantId(Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888))
+    }
+
+    #[test]
+    fn accepts_own_keys() {
+        let m = merchant();
+        for root in ROOTS {
+            assert_eq!(check_key(m, &format!("{root}/{m}/a.csv")), Ok(()));
+            assert_eq!(check_key(m, &format!("{root}/{m}/batch/ä b.csv.gz")), Ok(()));
+            assert_eq!(check_prefix(m, &format!("{root}/{m}/")), Ok(()));
+            assert_eq!(check_prefix(m, &format!("{root}/{m}/batch/pa")), Ok(()));
+        }
+        assert_eq!(merchant_of(&format!("import/{m}/a.csv")), Some(m));
+    }
+
+    #[test]
+    fn refuses_foreign_and_malformed_keys() {
+        let m = merchant();
+        let other = MerchantId(Uuid::from_u128(7));
+        for key in [
+            format!("import/{other}/a.csv"),
+            format!("import/{m}"),
+            format!("import/{m}x/a.csv"),
+            format!("reports/{m}/a.csv"),
+            format!("/import/{m}/a.csv"),
+            format!("import/{m}/../{other}/a.csv"),
+            format!("import/{m}//a.csv"),
+            format!("import/{m}/./a.csv"),
+            format!("import/{m}/a\n.csv"),
+            format!("import/{m}/"),
+            format!("import/{m}/batch/"),
+            format!("import/{m}/{}", "x".repeat(1100)),
+            String::new(),
+        ] {
+            assert!(check_key(m, &key).is_err(), "{key}");
+        }
+        assert!(check_prefix(m, &format!("import/{m}")).is_err(), "the slash is part of the prefix");
+        assert!(check_prefix(m, &format!("import/{m}//")).is_err());
+        assert!(check_prefix(m, &format!("import/{m}/../")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_accepted_key_leaves_the_merchant(key in ".{0,80}") {
+            let m = merchant();
+            let key = format!("stage/{m}/{key}");
+            if check_key(m, &key).is_ok() {
+                let prefix = format!("stage/{m}/");
+                prop_assert!(key.starts_with(&prefix));
+                prop_assert!(!key.split('/').any(|s| s == ".." || s.is_empty()));
+                prop_assert_eq!(merchant_of(&key), Some(m));
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Pure rules: no I/O, no clock, no SQL.
+
+pub mod buckets;
+pub mod fault;
+pub mod ids;
+pub mod job;
+pub mod key;
+pub mod layout;
+pub mod row;
+pub mod source;
+pub mod step;

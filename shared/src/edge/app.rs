@@ -1,0 +1,148 @@
+//! What a function has once it is started: configuration from the environment, clients, a pool.
+
+use crate::db::Database;
+use crate::edge::objects::Objects;
+use aws_config::{BehaviorVersion, SdkConfig};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The environment of a function; names as in `template.yaml`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub bucket: String,
+    pub state_machine_arn: Option<String>,
+    pub event_bus_name: String,
+    pub approval_timeout: Duration,
+    pub staging_retention_days: i32,
+    pub load_concurrency: u32,
+    pub mark_concurrency: u32,
+}
+
+impl Config {
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let number = |name: &'static str, default: u32| match text(name) {
+            None => Ok(default),
+            Some(value) => value.parse().map_err(|_| ConfigError::NotANumber { name, value }),
+        };
+        Ok(Self {
+            bucket: text("BUCKET").unwrap_or_default(),
+            state_machine_arn: text("STATE_MACHINE_ARN"),
+            event_bus_name: text("EVENT_BUS_NAME").unwrap_or_else(|| "default".into()),
+            approval_timeout: Duration::from_secs(u64::from(number("APPROVAL_TIMEOUT_SECONDS", 604_800)?)),
+            staging_retention_days: i32::try_from(number("STAGING_RETENTION_DAYS", 7)?).unwrap_or(7),
+            load_concurrency: number("LOAD_CONCURRENCY", 4)?,
+            mark_concurrency: number("MARK_CONCURRENCY", 4)?,
+        })
+    }
+}
+
+/// Why a function can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{name} is `{value}`, not a number")]
+    NotANumber { name: &'static str, value: String },
+    #[error("neither DATABASE_URL nor DATABASE_SECRET_ARN is set")]
+    NoDatabase,
+    #[error("the database secret could not be read")]
+    Secret(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the file of DATABASE_CA_FILE could not be read")]
+    CaFile(#[source] std::io::Error),
+    #[error("the database pool could not be made")]
+    Pool(#[source] crate::db::DbError),
+}
+
+/// Everything a handler works with. Made once per cold start.
+#[derive(Clone)]
+pub struct App {
+    pub config: Config,
+    pub db: Database,
+    pub objects: Objects,
+    pub states: aws_sdk_sfn::Client,
+    pub events: aws_sdk_eventbridge::Client,
+}
+
+impl App {
+    /// Reads the environment. `connections`: the most that this function holds at a time.
+    pub async fn from_env(connections: usize) -> Result<Self, ConfigError> {
+        let aws = aws_config::defaults(BehaviorVersion::latest()).load().await;
+        let url = database_url(&aws).await?;
+        Self::new(&aws, &url, connections)
+    }
+
+    /// The same from its parts.
+    pub fn new(aws: &SdkConfig, database_url: &str, connections: usize) -> Result<Self, ConfigError> {
+        let config = Config::from_env()?;
+        let ca = match std::env::var("DATABASE_CA_FILE").ok().filter(|path| !path.is_empty()) {
+            Some(path) => Some(std::fs::read(path).map_err(ConfigError::CaFile)?),
+            None => None,
+        };
+        let db = Database::new(database_url, connections, ca.as_deref()).map_err(ConfigError::Pool)?;
+        Ok(Self {
+            objects: Objects::new(aws, &config.bucket),
+            config,
+            db,
+            states: aws_sdk_sfn::Client::new(aws),
+            events: aws_sdk_eventbridge::Client::new(aws),
+        })
+    }
+}
+
+/// The secret that RDS and the console make; or a plain URL.
+#[derive(Deserialize)]
+struct DatabaseSecret {
+    host: String,
+    #[serde(default = "default_port")]
+    port: u16,
+    username: String,
+    password: String,
+    #[serde(alias = "database", default = "default_name")]
+    dbname: String,
+}
+
+fn default_port() -> u16 {
+    5432
+}
+
+fn default_name() -> String {
+    "postgres".into()
+}
+
+async fn database_url(aws: &SdkConfig) -> Result<String, ConfigError> {
+    if let Ok(url) = std::env::var("DATABASE_URL")
+        && !url.is_empty()
+    {
+        return Ok(url);
+    }
+    let arn = std::env::var("DATABASE_SECRET_ARN").ok().filter(|arn| !arn.is_empty()).ok_or(ConfigError::NoDatabase)?;
+    let secret = aws_sdk_secretsmanager::Client::new(aws)
+        .get_secret_value()
+        .secret_id(arn)
+        .send()
+        .await
+        .map_err(|e| ConfigError::Secret(e.into()))?;
+    let secret = secret.secret_string().unwrap_or_default();
+    if secret.starts_with("postgres://") || secret.starts_with("postgresql://") {
+        return Ok(secret.to_owned());
+    }
+    let DatabaseSecret { host, port, username, password, dbname } =
+        serde_json::from_str(secret).map_err(|e| ConfigError::Secret(e.into()))?;
+    Ok(format!(
+        "postgres://{}:{}@{host}:{port}/{dbname}?sslmode=require",
+        percent_encode(&username),
+        percent_encode(&password)
+    ))
+}
+
+/// RFC 3986: everything but unreserved characters.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

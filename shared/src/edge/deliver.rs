@@ -1,0 +1,141 @@
+//! Delivering what the outbox promised: starts and stops of executions, answers to waiting tasks, events.
+//! Each delivery may happen twice; each is named by the job, so the second does nothing.
+
+use crate::db::outbox::{self, Claimed, Message};
+use crate::db::pool::client;
+use crate::db::read::{self, Filter};
+use crate::db::{DbResult, jobs};
+use crate::domain::ids::JobId;
+use crate::domain::job::Status;
+use crate::edge::app::App;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
+use serde_json::{Value, json};
+
+/// Delivers these messages now. What can't be delivered stays in the outbox for the sweep.
+pub async fn deliver(app: &App, messages: &[i64]) {
+    for id in messages {
+        if let Err(error) = deliver_due(app, Some(*id), 1).await {
+            tracing::warn!(outbox_id = id, %error, "left to the sweep");
+        }
+    }
+}
+
+/// Delivers what is due, or one message. Returns how many went out.
+pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<usize> {
+    let connection = app.db.connection().await?;
+    let claimed = outbox::claim(client(&connection), id, limit).await?;
+    drop(connection);
+    let mut sent = 0;
+    for message in claimed {
+        let outcome = send(app, &message).await;
+        let connection = app.db.connection().await?;
+        match outcome {
+            Ok(()) => {
+                outbox::delivered(client(&connection), message.id).await?;
+                sent += 1;
+            }
+            Err(error) => {
+                tracing::warn!(job_id = %message.job, outbox_id = message.id, error, "delivery failed, will be repeated");
+                outbox::failed(client(&connection), message.id, &error).await?;
+            }
+        }
+    }
+    Ok(sent)
+}
+
+async fn send(app: &App, claimed: &Claimed) -> Result<(), String> {
+    match &claimed.message {
+        Message::StartExecution { attempt } => start_execution(app, claimed.job, *attempt).await,
+        Message::StopExecution { execution_arn } => stop_execution(app, execution_arn).await,
+        Message::TaskSuccess { attempt } => task_success(app, claimed.job, *attempt).await,
+        Message::TaskFailure { token } => {
+            let sent = app.states.send_task_failure().task_token(token).error("Cancelled").cause("the import was cancelled").send().await;
+            gone_is_fine(sent.map(|_| ()))
+        }
+        Message::StateChanged => state_changed(app, claimed.job).await,
+    }
+}
+
+async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), String> {
+    let machine = app.config.state_machine_arn.as_deref().ok_or("STATE_MACHINE_ARN is not set")?;
+    let started = app
+        .states
+        .start_execution()
+        .state_machine_arn(machine)
+        .name(format!("{job}-{attempt}"))
+        .input(json!({ "job_id": job, "attempt": attempt }).to_string())
+        .send()
+        .await;
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
+    let stopped = app.states.stop_execution().execution_arn(arn).error("Superseded").cause("another import took over").send().await;
+    match stopped {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(()),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+/// The token is the job's present one: a repeated task may have brought a new one since the approval.
+async fn task_success(app: &App, job: JobId, attempt: i32) -> Result<(), String> {
+    let connection = app.db.connection().await.map_err(|e| e.to_string())?;
+    let found = jobs::find(client(&connection), job).await.map_err(|e| e.to_string())?;
+    drop(connection);
+    let token = match found {
+        Some(found) if found.attempt == attempt && found.status == Status::Processing => found.task_token,
+        // It has moved on: nobody waits for this any more.
+        _ => return Ok(()),
+    };
+    let Some(token) = token else { return Ok(()) };
+    let sent = app.states.send_task_success().task_token(token).output(json!({ "approved": true }).to_string()).send().await;
+    gone_is_fine(sent.map(|_| ()))
+}
+
+/// A token that was answered before, or whose execution is over, needs no answer.
+fn gone_is_fine<E, R>(sent: Result<(), aws_sdk_sfn::error::SdkError<E, R>>) -> Result<(), String>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    match sent {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.code(), Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken")) => Ok(()),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+/// `ImportStateChanged`, with what the job is now.
+async fn state_changed(app: &App, job: JobId) -> Result<(), String> {
+    let detail = event_detail(app, job).await.map_err(|e| e.to_string())?;
+    let Some(detail) = detail else { return Ok(()) };
+    let entry = PutEventsRequestEntry::builder()
+        .event_bus_name(&app.config.event_bus_name)
+        .source("onceload")
+        .detail_type("ImportStateChanged")
+        .detail(detail.to_string())
+        .build();
+    let put = app.events.put_events().entries(entry).send().await;
+    match put {
+        Ok(put) if put.failed_entry_count() == 0 => Ok(()),
+        Ok(put) => Err(format!("{:?}", put.entries())),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+async fn event_detail(app: &App, job: JobId) -> DbResult<Option<Value>> {
+    let connection = app.db.connection().await?;
+    let Some(found) = jobs::find(client(&connection), job).await? else { return Ok(None) };
+    let filter = Filter { merchants: vec![found.merchant], job: Some(job), limit: 1, ..Filter::default() };
+    let (shown, _) = read::jobs(client(&connection), &filter).await?;
+    Ok(shown.into_iter().next().map(|job| {
+        let members = ["job_id", "merchant_id", "status", "attempt", "created_at", "created_by", "completed_at", "counts", "blocked", "error_message"];
+        Value::Object(members.iter().map(|name| ((*name).to_owned(), job[*name].clone())).collect())
+    }))
+}
