@@ -155,7 +155,11 @@ fn write_production(plan: &Plan, codes: &Codes, path: &Path) -> Result<()> {
 
 /// One line of COPY's text format per code. Indexes below `production` are the codes from before the import,
 /// the `clean` next ones the new codes of the files.
-pub fn copy_lines(codes: &Codes, indexes: std::ops::Range<u64>, out: &mut impl Write) -> std::io::Result<()> {
+pub fn copy_lines(
+    codes: &Codes,
+    indexes: std::ops::Range<u64>,
+    out: &mut (impl Write + ?Sized),
+) -> std::io::Result<()> {
     let mut line = Vec::with_capacity(512);
     let mut escaped = Vec::with_capacity(512);
     for index in indexes {

@@ -1,0 +1,175 @@
+//! The HTTP API as an operator's tool uses it: a bearer token, JSON, problem documents.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::job::{FilePage, Job, JobPage};
+use crate::{Context, Error, Result};
+
+/// The API gateway itself gives up after 30 s.
+const TIMEOUT: Duration = Duration::from_secs(35);
+const TRIES: u32 = 4;
+
+pub(super) struct Api {
+    agent: ureq::Agent,
+    base: String,
+    authorization: String,
+}
+
+/// What came back, whatever the status.
+struct Answer {
+    status: u16,
+    body: Value,
+}
+
+impl Api {
+    pub(super) fn new(base: &str, token: &str) -> Self {
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
+        Self {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            authorization: format!("Bearer {token}"),
+        }
+    }
+
+    /// The merchant's newest imports, newest first.
+    pub(super) fn imports(&self, merchant_id: &str) -> Result<Vec<Job>> {
+        let path = format!("/imports?merchant_id={merchant_id}&limit=20");
+        let page: JobPage = self.read("GET", &path, None)?;
+        Ok(page.imports)
+    }
+
+    pub(super) fn import(&self, job_id: &str) -> Result<Job> {
+        self.read("GET", &format!("/imports/{job_id}"), None)
+    }
+
+    pub(super) fn files(&self, job_id: &str) -> Result<FilePage> {
+        self.read("GET", &format!("/imports/{job_id}/files"), None)
+    }
+
+    /// The same approval can be sent twice: the second is answered like the first.
+    pub(super) fn approve(&self, job_id: &str, clean_count: u64) -> Result<()> {
+        let body = serde_json::json!({ "confirm": "YES", "clean_count": clean_count });
+        self.read::<Value>("POST", &format!("/imports/{job_id}/approve"), Some(&body)).map(drop)
+    }
+
+    /// Asks until there is an answer of 2xx; what is worth a repetition (no connection, 429, 5xx) is repeated.
+    fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let answer = self.ask(path, body);
+            let again = match &answer {
+                Ok(answer) => answer.status == 429 || answer.status >= 500,
+                Err(_) => true,
+            };
+            if again && tries < TRIES {
+                sleep(Duration::from_millis(250 << tries));
+                continue;
+            }
+            let answer = answer.context(|| format!("{method} {path}"))?;
+            if !(200..300).contains(&answer.status) {
+                return Err(refused(method, path, &answer));
+            }
+            return serde_json::from_value(answer.body)
+                .context(|| format!("understand the answer to {method} {path}"));
+        }
+    }
+
+    fn ask(&self, path: &str, body: Option<&Value>) -> Result<Answer, ureq::Error> {
+        let url = format!("{}{path}", self.base);
+        let mut response = match body {
+            None => self.agent.get(url).header("authorization", &self.authorization).call()?,
+            // As a string, so that its length is sent: JSON would go in chunks.
+            Some(body) => self
+                .agent
+                .post(url)
+                .header("authorization", &self.authorization)
+                .header("content-type", "application/json")
+                .send(body.to_string())?,
+        };
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string()?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok(Answer { status, body })
+    }
+}
+
+/// RFC 9457: title and detail are for people. A token that ran out has an own advice.
+fn refused(method: &str, path: &str, answer: &Answer) -> Error {
+    let said = |member: &str| answer.body.get(member).and_then(Value::as_str).map(str::to_owned);
+    let words: Vec<String> =
+        [said("title"), said("detail"), said("error"), said("message")].into_iter().flatten().collect();
+    let words = if words.is_empty() { answer.body.to_string() } else { words.join(": ") };
+    let hint = match answer.status {
+        401 => "; the token in target/local/stack.json may have expired: `cargo xtask up` writes new ones",
+        _ => "",
+    };
+    Error::advice(format!("{method} {path} was answered {}: {words}{hint}", answer.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one connection per given response, and hands back what was asked.
+    fn serve(responses: Vec<(&'static str, &'static str)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/base/", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let answer = |(status, body): (&str, &str)| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                let mut piece = [0; 1024];
+                loop {
+                    let read = stream.read(&mut piece).unwrap();
+                    request.extend_from_slice(&piece[..read]);
+                    let text = String::from_utf8_lossy(&request).into_owned();
+                    let sent = text.split_once("\r\n\r\n").map(|(_, sent)| sent.len());
+                    let wanted = text
+                        .to_lowercase()
+                        .split_once("content-length: ")
+                        .map_or(0, |(_, rest)| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
+                    if read == 0 || sent.is_some_and(|length| length >= wanted) {
+                        let length = body.len();
+                        write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n").unwrap();
+                        write!(stream, "connection: close\r\n\r\n{body}").unwrap();
+                        return text;
+                    }
+                }
+            };
+            responses.into_iter().map(answer).collect()
+        });
+        (base, server)
+    }
+
+    #[test]
+    fn repeats_what_is_worth_it_and_sends_the_token() {
+        let (base, server) = serve(vec![("503 Busy", "{}"), ("200 OK", r#"{"imports":[]}"#)]);
+        assert_eq!(Api::new(&base, "secret").imports("m").unwrap().len(), 0);
+        let requests = server.join().unwrap();
+        assert!(requests[1].starts_with("GET /base/imports?merchant_id=m&limit=20 HTTP/1.1\r\n"));
+        assert!(requests[1].contains("authorization: Bearer secret\r\n"));
+    }
+
+    #[test]
+    fn says_what_a_problem_document_says() {
+        let problem = r#"{"title":"Wrong count","detail":"it is 705."}"#;
+        let (base, server) = serve(vec![("409 Conflict", problem)]);
+        let error = Api::new(&base, "secret").approve("j", 7).unwrap_err().to_string();
+        assert_eq!(error, "POST /imports/j/approve was answered 409: Wrong count: it is 705.");
+        let requests = server.join().unwrap();
+        assert!(requests[0].contains("\"clean_count\":7") && requests[0].contains("\"confirm\":\"YES\""));
+    }
+}

@@ -1,0 +1,120 @@
+//! What the demo does in the database itself: the codes from before, and a count of its own afterwards.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::generate::{Codes, LayoutKind, Plan, copy_lines};
+use crate::{Context, Error, Result};
+
+pub(super) struct Psql {
+    pub program: PathBuf,
+    pub url: String,
+}
+
+/// The merchant's codes before the import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Before {
+    pub merchant_total: u64,
+    /// How many of the batch's new codes are there already: none, or all after an earlier demo.
+    pub new_codes_there: u64,
+}
+
+/// The database's own word on a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct After {
+    pub merchant_total: u64,
+    pub codes_of_job: u64,
+    pub rejects_by_reason: BTreeMap<String, u64>,
+}
+
+impl Psql {
+    /// Puts the plan's production codes into `codes`, those that are missing, and looks what else is there.
+    pub(super) fn load_production(&self, plan: &Plan) -> Result<Before> {
+        let codes = Codes::new(plan.seed, plan.layout == LayoutKind::Mixed);
+        let merchant = &plan.merchant_id;
+        let (old, all) = (plan.production, plan.production + plan.clean());
+        let rows = self.script(|out| {
+            writeln!(out, "BEGIN;")?;
+            writeln!(out, "CREATE TEMP TABLE demo_codes (code text COLLATE \"C\") ON COMMIT DROP;")?;
+            writeln!(out, "CREATE TEMP TABLE demo_new (code text COLLATE \"C\") ON COMMIT DROP;")?;
+            writeln!(out, "COPY demo_codes (code) FROM STDIN;")?;
+            copy_lines(&codes, 0..old, out)?;
+            writeln!(out, "\\.\nCOPY demo_new (code) FROM STDIN;")?;
+            copy_lines(&codes, old..all, out)?;
+            writeln!(out, "\\.")?;
+            writeln!(
+                out,
+                "INSERT INTO codes (merchant_id, code, source) SELECT '{merchant}', code, 'demo' FROM demo_codes \
+                 ORDER BY code ON CONFLICT DO NOTHING;"
+            )?;
+            writeln!(out, "SELECT count(*) FROM codes WHERE merchant_id = '{merchant}';")?;
+            writeln!(
+                out,
+                "SELECT count(*) FROM demo_new n JOIN codes c ON c.merchant_id = '{merchant}' AND c.code = n.code;"
+            )?;
+            writeln!(out, "COMMIT;\nVACUUM (ANALYZE) codes;")
+        })?;
+        match rows.as_slice() {
+            [total, there] => Ok(Before { merchant_total: number(total)?, new_codes_there: number(there)? }),
+            other => Err(Error::advice(format!("psql answered {other:?} instead of two counts"))),
+        }
+    }
+
+    /// Counts in the tables, not in what the import says of itself.
+    pub(super) fn look(&self, merchant: &str, job_id: &str) -> Result<After> {
+        let rows = self.script(|out| {
+            writeln!(out, "SELECT count(*) FROM codes WHERE merchant_id = '{merchant}';")?;
+            writeln!(
+                out,
+                "SELECT count(*) FROM codes WHERE merchant_id = '{merchant}' AND import_job_id = '{job_id}';"
+            )?;
+            writeln!(
+                out,
+                "SELECT reason || ' ' || count(*) FROM import_rejects WHERE job_id = '{job_id}' GROUP BY reason;"
+            )
+        })?;
+        let [total, of_job, rejects @ ..] = rows.as_slice() else {
+            return Err(Error::advice(format!("psql answered {rows:?} instead of two counts")));
+        };
+        let mut after = After {
+            merchant_total: number(total)?,
+            codes_of_job: number(of_job)?,
+            rejects_by_reason: BTreeMap::new(),
+        };
+        for line in rejects {
+            let (reason, count) = line.split_once(' ').unwrap_or((line, ""));
+            after.rejects_by_reason.insert(reason.to_owned(), number(count)?);
+        }
+        Ok(after)
+    }
+
+    /// Runs a script, stopping at the first error; the lines of its answers.
+    fn script(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<Vec<String>> {
+        let mut child = Command::new(&self.program)
+            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1"])
+            .args(["--dbname", &self.url])
+            .env("PGCLIENTENCODING", "UTF8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(|| format!("run {}", self.program.display()))?;
+        let written = child.stdin.take().map_or(Ok(()), |stdin| {
+            let mut out = BufWriter::with_capacity(1 << 18, stdin);
+            write(&mut out).and_then(|()| out.flush())
+        });
+        let output = child.wait_with_output().context(|| "wait for psql")?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::advice(format!("psql failed ({}): {words}", output.status)));
+        }
+        written.context(|| "write to psql")?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.trim().parse().context(|| format!("read `{text}` as a count"))
+}

@@ -1,0 +1,128 @@
+//! One line that says how far the import is: rewritten on a terminal, every two seconds in a log.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use super::job::Job;
+use crate::generate::grouped;
+use crate::say::{self, Seconds};
+
+const LOG_EVERY: Duration = Duration::from_secs(2);
+
+pub(super) struct LiveLine {
+    terminal: bool,
+    started: Instant,
+    last_logged: Option<Instant>,
+    shown: bool,
+}
+
+impl LiveLine {
+    pub(super) fn new() -> Self {
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            started: Instant::now(),
+            last_logged: None,
+            shown: false,
+        }
+    }
+
+    pub(super) fn show(&mut self, text: &str) {
+        let elapsed = Seconds(self.started.elapsed());
+        if self.terminal {
+            // A line that wraps could not be rewritten.
+            let line: String = format!("  {text} [{elapsed}]").chars().take(width()).collect();
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[2K{line}");
+            let _ = out.flush();
+            self.shown = true;
+        } else if self.last_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+            say::line(format_args!("  {text} [{elapsed}]"));
+            self.last_logged = Some(Instant::now());
+        }
+    }
+
+    /// Takes the line away before something else is printed.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[2K");
+            let _ = out.flush();
+        }
+    }
+}
+
+fn width() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100).max(20) - 1
+}
+
+/// How far a job is, in one line.
+pub(super) fn describe(job: &Job) -> String {
+    let mut parts = vec![match &job.phase {
+        Some(phase) if *phase != job.status => format!("{} ({})", job.status, phase.replace('_', " ")),
+        _ => job.status.clone(),
+    }];
+    let counts = &job.counts;
+    match job.status.as_str() {
+        "pending" | "loading" => {
+            if job.files.total > 0 {
+                parts.push(format!("file {} of {}", job.files.loaded, job.files.total));
+            }
+            if let Some(percent) = (job.bytes.done.min(job.bytes.total) * 100).checked_div(job.bytes.total) {
+                parts.push(format!("{percent} % of {}", megabytes(job.bytes.total)));
+            }
+            if let Some(staged) = counts.staged.filter(|&staged| staged > 0) {
+                parts.push(format!("{} rows staged", grouped(staged)));
+            }
+        }
+        "checking" | "validating" => {
+            if let Some(staged) = counts.staged {
+                parts.push(format!("{} rows staged", grouped(staged)));
+            }
+            parts.push(format!("chunk {} of {}", job.chunks.done, job.chunks.total));
+        }
+        "processing" => {
+            if let Some(clean) = counts.clean {
+                parts.push(format!("{} codes to insert", grouped(clean)));
+            }
+        }
+        _ => {}
+    }
+    if let Some(rate) = job.rate.filter(|rate| *rate >= 1.0) {
+        parts.push(format!("{} rows/s", grouped(rate as u64)));
+    }
+    if let Some(eta) = job.eta_seconds.filter(|eta| eta.is_finite() && *eta >= 1.0) {
+        parts.push(format!("{} left", Seconds(Duration::from_secs_f64(eta.min(1e6)))));
+    }
+    parts.join(", ")
+}
+
+/// `12.3 MB`.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loading_job_says_how_far_it_is() {
+        let job: Job = serde_json::from_value(serde_json::json!({
+            "job_id": "j", "status": "loading", "phase": "loading_files",
+            "files": {"total": 8, "loaded": 3, "failed": 0}, "bytes": {"total": 8_000_000, "done": 3_000_000},
+            "counts": {"staged": 71_234, "records": null}, "rate": 54_321.9, "eta_seconds": 3
+        }))
+        .unwrap();
+        assert_eq!(
+            describe(&job),
+            "loading (loading files), file 3 of 8, 37 % of 8.0 MB, 71,234 rows staged, 54,321 rows/s, 3.0 s left"
+        );
+    }
+
+    #[test]
+    fn a_job_without_numbers_yet_is_described_too() {
+        let job: Job =
+            serde_json::from_value(serde_json::json!({"job_id": "j", "status": "pending"})).unwrap();
+        assert_eq!(describe(&job), "pending");
+    }
+}
