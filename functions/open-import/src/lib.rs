@@ -1,1 +1,125 @@
-//! stub
+//! Opens an import: registers the job, freezes its files, reads every header, takes the merchant's lease and makes
+//! the staging workspace. Safe to repeat at any point: what is done is found done.
+
+mod freeze;
+mod headers;
+mod start;
+
+use serde::{Deserialize, Serialize};
+use shared::db::jobs::{self, Job, Lease};
+use shared::db::pool::client;
+use shared::db::files;
+use shared::domain::buckets;
+use shared::domain::ids::JobId;
+use shared::domain::job::Status;
+use shared::domain::layout::Compression;
+use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::edge::{App, Budget};
+
+/// What the state machine sends: the execution's own input and name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    pub input: serde_json::Value,
+    pub execution_arn: String,
+}
+
+/// What there is to do.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(tag = "next", rename_all = "snake_case")]
+pub enum Output {
+    /// Load these files, then mark.
+    Load {
+        job_id: JobId,
+        attempt: i32,
+        files: Vec<i32>,
+        load_concurrency: u32,
+        mark_concurrency: u32,
+        approval_timeout_seconds: u64,
+    },
+    /// Another import of the merchant works: ask again in so many seconds.
+    Wait { job_id: JobId, attempt: i32, seconds: u64 },
+    /// Another execution has this upload, or the job is over: nothing to do.
+    Nothing { job_id: JobId, reason: &'static str },
+}
+
+/// The handler.
+pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
+    let job = match start::job_of(&app, &input).await? {
+        start::Start::Mine(job) => job,
+        start::Start::Elsewhere(job_id) => {
+            return Ok(Output::Nothing { job_id, reason: "this upload is imported by another execution" });
+        }
+    };
+    open(&app, job).await
+}
+
+/// Brings a registered job to where its files can be loaded.
+async fn open(app: &App, job: Job) -> StepResult<Output> {
+    if job.cancel_requested || job.status == Status::Cancelled {
+        return Err(job.refusal(job.attempt, Status::Loading));
+    }
+    if job.status.is_final() {
+        return Ok(Output::Nothing { job_id: job.id, reason: "the job is over" });
+    }
+    if !matches!(job.status, Status::Pending | Status::Loading) {
+        return Err(job.refusal(job.attempt, Status::Loading));
+    }
+    if job.restage_count > jobs::MAX_WAYS_BACK {
+        let message = format!("staging was lost {} times; is the database restarting?", job.restage_count);
+        return Err(StepError::new(StepErrorKind::StagingLost, message));
+    }
+    let job = if job.frozen { job } else { freeze::freeze(app, &job).await? };
+    let mut connection = app.db.connection().await?;
+    let listed = files::list(client(&connection), job.id).await?;
+    drop(connection);
+
+    let split_points = match &job.split_points {
+        Some(points) if listed.iter().all(|file| file.layout.is_some()) => points.clone(),
+        _ => {
+            let sample = headers::inspect_all(app, &job, &listed).await?;
+            buckets::split_points(sample, buckets::bucket_count(text_bytes(&listed)))
+        }
+    };
+    connection = app.db.connection().await?;
+    if job.status == Status::Pending {
+        if job.day_old {
+            let message = "waited a day for other imports of this merchant; start it again when they are done";
+            return Err(StepError::new(StepErrorKind::ImportInProgress, message));
+        }
+        if jobs::take_lease(client(&connection), &job, &split_points).await? == Lease::Busy {
+            return Ok(Output::Wait { job_id: job.id, attempt: job.attempt, seconds: pause(job.age_seconds) });
+        }
+    } else if job.split_points.is_none() {
+        jobs::set_split_points(client(&connection), &job, &split_points).await?;
+    }
+    if !job.staging_created {
+        jobs::create_staging(&mut connection, &job, split_points.len() + 1).await?;
+    }
+    Ok(Output::Load {
+        job_id: job.id,
+        attempt: job.attempt,
+        files: listed.iter().filter(|file| !file.is_loaded()).map(|file| file.file_no).collect(),
+        load_concurrency: app.config.load_concurrency,
+        mark_concurrency: app.config.mark_concurrency,
+        approval_timeout_seconds: app.config.approval_timeout.as_secs(),
+    })
+}
+
+/// Bytes of text, as far as the objects' sizes tell. Promo codes compress to about a quarter.
+fn text_bytes(files: &[files::ImportFile]) -> u64 {
+    let text = |file: &files::ImportFile| {
+        let factor = match &file.layout {
+            Some(layout) if layout.compression != Compression::None => 4,
+            _ if file.object.key.ends_with(".gz") || file.object.key.ends_with(".zst") => 4,
+            _ => 1,
+        };
+        u64::try_from(file.object.bytes).unwrap_or(0) * factor
+    };
+    files.iter().map(text).sum()
+}
+
+/// Short waits first; a day of waiting stays far below the 25,000 events of an execution's history.
+fn pause(age_seconds: f64) -> u64 {
+    (age_seconds / 4.0).clamp(2.0, 60.0) as u64
+}

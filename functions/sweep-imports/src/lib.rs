@@ -1,1 +1,119 @@
-//! stub
+//! Finishes what was left: undelivered messages, jobs whose execution is over, expired waits, old staging.
+//! Runs every five minutes; each part goes on when another fails.
+
+use aws_sdk_sfn::error::ProvideErrorMetadata;
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde::Serialize;
+use serde_json::json;
+use shared::db::close::{self, Ending};
+use shared::db::pool::client;
+use shared::db::sweep::{self, Silent};
+use shared::domain::ids::JobId;
+use shared::domain::job::Status;
+use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::edge::deliver::{deliver, deliver_due};
+use shared::edge::{App, Budget};
+use std::time::Duration;
+
+/// Steps beat every second; after so long something is wrong, or the job waits.
+const SILENT: Duration = Duration::from_secs(120);
+/// The state machine's own time-out comes first.
+const EXPIRY_GRACE: Duration = Duration::from_secs(300);
+
+/// What the sweep did.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Output {
+    pub delivered: usize,
+    pub closed: usize,
+    pub expired: usize,
+    pub staging_dropped: usize,
+    pub errors: Vec<String>,
+}
+
+/// The handler. Its input, the schedule's event, says nothing.
+pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> StepResult<Output> {
+    let mut output = Output::default();
+    let mut note = |part: &str, error: StepError| output.errors.push(format!("{part}: {error}"));
+    let delivered = deliver_due(&app, None, 100).await.map_err(StepError::from);
+    let delivered = delivered.unwrap_or_else(|error| {
+        note("outbox", error);
+        0
+    });
+    let closed = close_dead(&app).await.unwrap_or_else(|error| {
+        note("dead executions", error);
+        0
+    });
+    let expired = expire(&app).await.unwrap_or_else(|error| {
+        note("expired waits", error);
+        0
+    });
+    let staging_dropped = drop_staging(&app).await.unwrap_or_else(|error| {
+        note("staging", error);
+        0
+    });
+    output = Output { delivered, closed, expired, staging_dropped, errors: output.errors };
+    if output.errors.is_empty() {
+        return Ok(output);
+    }
+    // So that the alarm on this function's errors rings.
+    Err(StepError::new(StepErrorKind::Transient, output.errors.join("; ")))
+}
+
+async fn close_dead(app: &App) -> StepResult<usize> {
+    let connection = app.db.connection().await?;
+    let silent = sweep::silent(client(&connection), SILENT).await?;
+    drop(connection);
+    let mut closed = 0;
+    for job in silent {
+        if let Some(how) = how_it_ended(app, &job).await {
+            closed += usize::from(end(app, job.job, job.attempt, Status::Failed, &how).await?);
+        }
+    }
+    Ok(closed)
+}
+
+/// How the job's execution ended, if it has.
+async fn how_it_ended(app: &App, job: &Silent) -> Option<String> {
+    let Some(arn) = &job.execution_arn else {
+        // Its start stands in the outbox; after ten minutes of failing starts a person should know.
+        return job.old.then(|| "its execution could not be started".to_owned());
+    };
+    match app.states.describe_execution().execution_arn(arn).send().await {
+        Ok(execution) if *execution.status() == ExecutionStatus::Running => None,
+        Ok(execution) => {
+            let error = execution.error().unwrap_or("no error");
+            Some(format!("its execution ended ({}, {error}) without closing it", execution.status().as_str()))
+        }
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Some("its execution is gone".to_owned()),
+        Err(error) => {
+            tracing::warn!(job_id = %job.job, error = %aws_sdk_sfn::error::DisplayErrorContext(error), "execution could not be looked up");
+            None
+        }
+    }
+}
+
+async fn expire(app: &App) -> StepResult<usize> {
+    let connection = app.db.connection().await?;
+    let waits = sweep::expired(client(&connection), app.config.approval_timeout + EXPIRY_GRACE).await?;
+    drop(connection);
+    let mut expired = 0;
+    for (job, attempt) in waits {
+        expired += usize::from(end(app, job, attempt, Status::Expired, "nobody approved the import in time").await?);
+    }
+    Ok(expired)
+}
+
+async fn end(app: &App, job: JobId, attempt: i32, status: Status, why: &str) -> StepResult<bool> {
+    let mut connection = app.db.connection().await?;
+    let ending = Ending::Stopped { status, message: Some(why.to_owned()), errors: json!([]) };
+    let closed = close::close(&mut connection, job, attempt, &ending).await?;
+    drop(connection);
+    let Some(closed) = closed else { return Ok(false) };
+    deliver(app, &closed.messages).await;
+    Ok(!closed.messages.is_empty())
+}
+
+async fn drop_staging(app: &App) -> StepResult<usize> {
+    let mut connection = app.db.connection().await?;
+    Ok(sweep::drop_stale_staging(&mut connection, app.config.staging_retention_days).await?)
+}

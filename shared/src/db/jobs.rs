@@ -361,3 +361,11 @@ pub async fn of_execution(client: &Client, execution_arn: &str) -> DbResult<Opti
     let row = sql::JOBS_BY_EXECUTION.opt(client, &[(&execution_arn, Type::TEXT)]).await?;
     Ok(row.map(|row| (JobId(row.get("id")), row.get("attempt"))))
 }
+
+/// One more fault, found while a file was loaded.
+pub async fn append_error(client: &Client, job: JobId, attempt: i32, error: &Value) -> DbResult<()> {
+    sql::JOBS_APPEND_ERROR
+        .run(client, &[(&job.0, Type::UUID), (&attempt, Type::INT4), (error, Type::JSONB)])
+        .await
+        .map(|_| ())
+}

@@ -44,6 +44,7 @@ statements! {
     JOBS_LEASE_HOLDER = "jobs.lease_holder";
     JOBS_COMPLETE_INSERTED = "jobs.complete_inserted";
     JOBS_MERCHANT_TOTAL = "jobs.merchant_total";
+    JOBS_APPEND_ERROR = "jobs.append_error";
     JOBS_BY_EXECUTION = "jobs.by_execution";
     JOBS_COMPLETE = "jobs.complete";
     JOBS_END = "jobs.end";

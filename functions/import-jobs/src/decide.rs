@@ -1,0 +1,93 @@
+//! `POST /imports/{id}/approve|cancel|retry`. The database decides; this words the outcome.
+
+use crate::find;
+use lambda_http::Request;
+use lambda_http::http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+use shared::db::decisions::{self, Actor, Approval, Decision};
+use shared::domain::ids::JobId;
+use shared::edge::App;
+use shared::edge::deliver::deliver;
+use shared::edge::http::{Answer, Problem, body, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApproveBody {
+    confirm: String,
+    clean_count: i64,
+    #[serde(default)]
+    accept_duplicates: bool,
+}
+
+pub async fn approve(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+    find(app, actor, job).await?;
+    let body: ApproveBody = body(request)?;
+    if body.confirm != "YES" {
+        return Err(Problem::unprocessable("/confirm", "To approve, `confirm` must be \"YES\"."));
+    }
+    let approval = Approval { clean_count: body.clean_count, accept_duplicates: body.accept_duplicates };
+    let mut connection = app.db.connection().await?;
+    let decision = decisions::approve(&mut connection, actor, job, approval).await?;
+    drop(connection);
+    answer(app, actor, job, decision, "approved").await
+}
+
+pub async fn cancel(app: &App, actor: &Actor, job: JobId) -> Answer {
+    let mut connection = app.db.connection().await?;
+    let decision = decisions::cancel(&mut connection, actor, job).await?;
+    drop(connection);
+    answer(app, actor, job, decision, "cancelled").await
+}
+
+pub async fn retry(app: &App, actor: &Actor, job: JobId) -> Answer {
+    let mut connection = app.db.connection().await?;
+    let decision = decisions::retry(&mut connection, actor, job).await?;
+    drop(connection);
+    answer(app, actor, job, decision, "retried").await
+}
+
+async fn answer(app: &App, actor: &Actor, job: JobId, decision: Decision, done: &str) -> Answer {
+    match decision {
+        Decision::Taken { messages } => {
+            deliver(app, &messages).await;
+            json(StatusCode::ACCEPTED, &find(app, actor, job).await?)
+        }
+        Decision::NotFound => Err(Problem::not_found()),
+        Decision::MerchantBusy { by } => {
+            let mut problem = Problem::conflict(
+                "merchant-busy",
+                "Another import is working",
+                "Another import of this merchant is working. Try again when it waits or is done.",
+            );
+            problem.members = json!({ "active_job_id": by });
+            problem.retry_after = Some(10);
+            Err(problem)
+        }
+        Decision::WrongState(status) => {
+            let detail = format!("The import is {} and can't be {done}.", status.as_str());
+            let mut problem = Problem::conflict("wrong-state", "Wrong state", detail);
+            problem.members = json!({ "job_status": status });
+            Err(problem)
+        }
+        Decision::WrongCount { clean } => {
+            let mut problem = Problem::conflict(
+                "wrong-count",
+                "Wrong count",
+                format!("{clean} codes are clean; the approval names another number. Look at the import again."),
+            );
+            problem.members = json!({ "clean": clean });
+            Err(problem)
+        }
+        Decision::Blocked => Err(Problem::conflict(
+            "blocked",
+            "Too many duplicates",
+            "More of the import is duplicate than its options allow. Look at the counts; to import the rest all the same, say \"accept_duplicates\": true.",
+        )),
+        Decision::SourceActive => Err(Problem::conflict(
+            "source-active",
+            "Same files active",
+            "The same files are being imported by another job. Wait for it, or cancel it.",
+        )),
+    }
+}

@@ -1,0 +1,276 @@
+//! The stream of one file. Three tasks, so that S3, parsing and PostgreSQL work at the same time: one fetches
+//! (`Objects::stream`), one parses and fills a buffer per bucket, and this one copies full buffers.
+
+use bytes::Bytes;
+use futures_util::stream::poll_fn;
+use shared::db::DbError;
+use shared::db::files::{FileCounts, FileLoad, ImportFile, buffers};
+use shared::db::jobs::Job;
+use shared::db::staging::{CopyBuffer, RejectedRecord, row_number};
+use shared::db::watch::Watch;
+use shared::domain::buckets::Splitter;
+use shared::domain::fault::{Fault, FaultReason};
+use shared::domain::ids::JobId;
+use shared::domain::layout::Layout;
+use shared::domain::row::{Record, RowParser};
+use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::edge::Budget;
+use shared::edge::csv_stream::{Next, ReadError, Records, decompressed};
+use shared::edge::objects::Objects;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::io::StreamReader;
+
+/// A buffer is copied when it has grown to this; 48 buckets of it are what a loader holds.
+const BUFFER_BYTES: usize = 1024 * 1024;
+const RAW_BYTES: usize = 8 * 1024;
+
+/// Why a file was not loaded.
+pub enum Stop {
+    /// The file's fault: it is noted, and nothing of the file is staged.
+    File(Fault),
+    Step(StepError),
+}
+
+impl From<StepError> for Stop {
+    fn from(error: StepError) -> Self {
+        Self::Step(error)
+    }
+}
+
+impl From<DbError> for Stop {
+    fn from(error: DbError) -> Self {
+        Self::Step(error.into())
+    }
+}
+
+/// What the parser hands over.
+enum Message {
+    Rows { bucket: usize, data: Bytes, rows: u64 },
+    Rejects { data: Bytes, rows: u64 },
+    End { skipped: i64 },
+}
+
+/// Streams the object into the open load and finishes it.
+pub async fn run(
+    objects: &Objects,
+    job: &Job,
+    file: &ImportFile,
+    mut load: FileLoad<'_>,
+    watch: &Watch,
+    budget: Budget,
+) -> Result<FileCounts, Stop> {
+    let layout = file
+        .layout
+        .clone()
+        .ok_or_else(|| StepError::internal(format!("the header of {} was not read", file.object.key)))?;
+    let received = Arc::new(AtomicI64::new(0));
+    let mut chunks = objects.stream(&file.object, Arc::clone(&received));
+    let bytes = StreamReader::new(poll_fn(move |cx| chunks.poll_recv(cx)));
+    let records = Records::new(decompressed(bytes, layout.compression), layout.delimiter);
+    let (sender, mut receiver) = mpsc::channel(2);
+    let parser = Parser::new(job, file, &layout, sender);
+    // Aborted when this function returns early.
+    let mut parsing = JoinSet::new();
+    parsing.spawn(parser.run(records));
+
+    let pace = Pace { started: Instant::now(), bytes: file.object.bytes, budget };
+    let mut rows_done = 0i64;
+    let mut skipped = None;
+    while let Some(message) = receiver.recv().await {
+        watch.check()?;
+        pace.check(received.load(Ordering::Relaxed))?;
+        match message {
+            Message::Rows { bucket, data, rows } => {
+                load.rows(bucket, data, rows).await?;
+                rows_done += i64::try_from(rows).unwrap_or(0);
+            }
+            Message::Rejects { data, rows } => load.rejects(data, rows).await?,
+            Message::End { skipped: count } => skipped = Some(count),
+        }
+        watch.set_rows(rows_done);
+        watch.set_bytes(received.load(Ordering::Relaxed));
+    }
+    if let Some(parsed) = parsing.join_next().await {
+        parsed.map_err(|error| StepError::internal(format!("the parser panicked: {error}")))??;
+    }
+    let skipped = skipped.ok_or_else(|| StepError::internal("the parser ended without a word"))?;
+    Ok(load.finish(skipped).await?)
+}
+
+/// The parsing side.
+struct Parser {
+    job: JobId,
+    file_no: i32,
+    key: String,
+    max_rejects: u64,
+    rows: RowParser,
+    splitter: Splitter,
+    buffers: Vec<CopyBuffer>,
+    rejects: CopyBuffer,
+    rejected: u64,
+    sender: mpsc::Sender<Message>,
+}
+
+/// The copying side has stopped and knows why.
+struct Gone;
+
+impl Parser {
+    fn new(job: &Job, file: &ImportFile, layout: &Layout, sender: mpsc::Sender<Message>) -> Self {
+        let splitter = Splitter::new(job.split_points.as_deref().unwrap_or_default());
+        // A small file has no use for big buffers.
+        let text = usize::try_from(file.object.bytes).unwrap_or(usize::MAX).saturating_mul(8);
+        let capacity = (text / splitter.buckets()).clamp(4096, BUFFER_BYTES + 4096);
+        Self {
+            job: job.id,
+            file_no: file.file_no,
+            key: file.object.key.clone(),
+            max_rejects: u64::from(job.options.max_rejects),
+            rows: RowParser::new(layout, job.merchant),
+            buffers: buffers(splitter.buckets(), capacity),
+            splitter,
+            rejects: CopyBuffer::with_capacity(4096),
+            rejected: 0,
+            sender,
+        }
+    }
+
+    async fn run(mut self, mut records: Records) -> Result<(), Stop> {
+        match self.parse(&mut records).await {
+            Ok(skipped) => {
+                let _ = self.flush_all(skipped).await;
+                Ok(())
+            }
+            Err(Some(stop)) => Err(stop),
+            Err(None) => Ok(()),
+        }
+    }
+
+    /// Parses to the end; `Err(None)` when nobody listens any more.
+    async fn parse(&mut self, records: &mut Records) -> Result<i64, Option<Stop>> {
+        let read = |error: ReadError| {
+            Some(match error {
+                ReadError::File(fault) => Stop::File(fault),
+                ReadError::Source(error) => Stop::Step(StepError::with_source(
+                    StepErrorKind::Transient,
+                    "reading the object broke off",
+                    error,
+                )),
+            })
+        };
+        let (mut number, mut skipped, mut header_seen) = (0i64, 0i64, false);
+        loop {
+            let next = records.next().await.map_err(read)?;
+            if header_seen {
+                let blank = i64::try_from(records.blank_lines()).unwrap_or(0);
+                number += blank;
+                skipped += blank;
+            }
+            if next == Next::End {
+                return Ok(skipped);
+            }
+            if !header_seen {
+                header_seen = true;
+                continue;
+            }
+            number += 1;
+            let record = records.record();
+            if Record::is_empty(record) {
+                skipped += 1;
+                continue;
+            }
+            let full = match self.rows.parse(record) {
+                Ok(row) => {
+                    let bucket = self.splitter.bucket_of(row.code.as_bytes());
+                    let buffer = &mut self.buffers[bucket];
+                    buffer.push(row_number(self.file_no, number), &row);
+                    (buffer.len() >= BUFFER_BYTES).then_some(Some(bucket))
+                }
+                Err(reject) => {
+                    let raw = records.raw();
+                    self.rejects.push_reject(
+                        self.job,
+                        &self.key,
+                        &RejectedRecord {
+                            record_number: number,
+                            line_number: i64::try_from(records.line()).unwrap_or(i64::MAX),
+                            reason: reject.reason.as_str(),
+                            detail: &reject.detail,
+                            raw: &raw[..raw.len().min(RAW_BYTES)],
+                        },
+                    );
+                    self.rejected += 1;
+                    if self.rejected > self.max_rejects {
+                        return Err(Some(Stop::File(self.too_many(&reject.detail, records.line()))));
+                    }
+                    (self.rejects.len() >= BUFFER_BYTES).then_some(None)
+                }
+            };
+            match full {
+                Some(Some(bucket)) => self.flush(bucket).await.map_err(|Gone| None)?,
+                Some(None) => self.flush_rejects().await.map_err(|Gone| None)?,
+                None => {}
+            }
+        }
+    }
+
+    fn too_many(&self, last: &str, line: u64) -> Fault {
+        let detail = format!("more than {} records rejected, the last because {last}", self.max_rejects);
+        Fault::at_line(FaultReason::TooManyRejects, line, detail)
+    }
+
+    async fn flush(&mut self, bucket: usize) -> Result<(), Gone> {
+        let buffer = &mut self.buffers[bucket];
+        let rows = buffer.rows();
+        let data = buffer.take();
+        self.sender.send(Message::Rows { bucket, data, rows }).await.map_err(|_| Gone)
+    }
+
+    async fn flush_rejects(&mut self) -> Result<(), Gone> {
+        let rows = self.rejects.rows();
+        let data = self.rejects.take();
+        self.sender.send(Message::Rejects { data, rows }).await.map_err(|_| Gone)
+    }
+
+    async fn flush_all(&mut self, skipped: i64) -> Result<(), Gone> {
+        for bucket in 0..self.buffers.len() {
+            if !self.buffers[bucket].is_empty() {
+                self.flush(bucket).await?;
+            }
+        }
+        if !self.rejects.is_empty() {
+            self.flush_rejects().await?;
+        }
+        self.sender.send(Message::End { skipped }).await.map_err(|_| Gone)
+    }
+}
+
+/// Whether the file will be done in time at the pace it has.
+struct Pace {
+    started: Instant,
+    bytes: i64,
+    budget: Budget,
+}
+
+impl Pace {
+    #[allow(clippy::cast_precision_loss)]
+    fn check(&self, received: i64) -> StepResult<()> {
+        let elapsed = self.started.elapsed();
+        if elapsed < Duration::from_secs(20) || received <= 0 {
+            return Ok(());
+        }
+        let left = (self.bytes - received).max(0) as f64 / received as f64 * elapsed.as_secs_f64();
+        if left <= self.budget.left().as_secs_f64() {
+            return Ok(());
+        }
+        let pace = received as f64 / elapsed.as_secs_f64() / 1e6;
+        let message = format!(
+            "{} bytes at {pace:.1} MB/s take longer than the function may run; split the file",
+            self.bytes
+        );
+        Err(StepError::new(StepErrorKind::TimeBudgetExceeded, message))
+    }
+}
