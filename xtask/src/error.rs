@@ -7,6 +7,9 @@ pub enum Error {
     /// SIGINT or SIGTERM arrived. What was started has been stopped on the way out.
     #[error("interrupted")]
     Interrupted,
+    /// Tests or checks failed, and have said so.
+    #[error("failed: {0}")]
+    TestsFailed(String),
     /// Something only a person can put right; the sentence says how.
     #[error("{0}")]
     Advice(String),

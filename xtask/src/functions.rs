@@ -1,0 +1,69 @@
+//! Builds the functions for the machine we are on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use crate::{Context, Error, Result, process, project, say};
+
+/// Builds every package under `functions/` and answers the executable of each by its name.
+pub fn build() -> Result<BTreeMap<String, PathBuf>> {
+    let names = project::functions()?;
+    let step = say::step(format!("Building {} functions", names.len()));
+    let mut cargo = project::cargo();
+    cargo.args(["build", "--message-format", "json-render-diagnostics", "--bins"]).stderr(Stdio::inherit());
+    for name in &names {
+        cargo.args(["--package", name]);
+    }
+    let messages = process::ask(&mut cargo, b"").map_err(|error| match error {
+        Error::Program { .. } => Error::advice("the functions don't compile: see above"),
+        other => other,
+    })?;
+    let mut built = executables(&messages)?;
+    built.retain(|name, _| names.contains(name));
+    if let Some(missing) = names.iter().find(|name| !built.contains_key(*name)) {
+        return Err(Error::advice(format!("functions/{missing} has no binary named {missing}")));
+    }
+    step.done(format_args!("{} executables", built.len()));
+    Ok(built)
+}
+
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// The executables that cargo's messages name, one JSON object a line.
+fn executables(messages: &[u8]) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for line in messages.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{")) {
+        let message: Message = serde_json::from_slice(line).context(|| "understand what cargo says")?;
+        if let (Some(path), Some(target)) = (message.executable, message.target) {
+            found.insert(target.name, path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::executables;
+
+    #[test]
+    fn executables_are_read_from_cargos_messages() {
+        let messages = br#"{"reason":"compiler-artifact","target":{"name":"shared"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"migrate"},"executable":"/t/debug/migrate"}
+{"reason":"build-finished","success":true}"#;
+        let found = executables(messages).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found["migrate"].to_str(), Some("/t/debug/migrate"));
+    }
+}

@@ -1,0 +1,107 @@
+//! Checks that need no running thing: formatting, clippy, the template before and after SAM, the state machines.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::deploy::Request;
+use crate::python::Python;
+use crate::{Context, Error, Result, apt, process, project, say};
+
+/// The state machines' linter, from npm.
+const ASL_VALIDATOR: &str = "asl-validator@4.0.0";
+
+type Check = (&'static str, fn() -> Result<()>);
+
+/// Runs every check and says which failed; true if none did.
+pub fn run() -> Result<bool> {
+    let checks: [Check; 4] = [
+        ("rustfmt", rustfmt),
+        ("clippy", clippy),
+        ("template.yaml", template),
+        ("state machines", state_machines),
+    ];
+    let mut good = true;
+    for (name, check) in checks {
+        let step = say::step(format!("Checking: {name}"));
+        match check() {
+            Ok(()) => step.done("good"),
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => {
+                step.done(format_args!("FAILED: {error}"));
+                good = false;
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn rustfmt() -> Result<()> {
+    process::run_well(project::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result<()> {
+    process::run_well(project::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// The template as it is written, and what CloudFormation gets to see of it.
+fn template() -> Result<()> {
+    let python = Python::provide()?;
+    let lint = |path: &Path| {
+        let mut command = Command::new(python.program("cfn-lint"));
+        process::run_well(command.arg(path).current_dir(project::root()))
+    };
+    lint(&project::root().join("template.yaml"))?;
+    let binaries: BTreeMap<String, PathBuf> =
+        project::functions()?.into_iter().map(|name| (name.clone(), name.into())).collect();
+    lint(&Request::offline(&project::target().join("lint"), binaries).transform(&python)?)
+}
+
+fn state_machines() -> Result<()> {
+    let definitions = definitions()?;
+    let validator = asl_validator()?;
+    for definition in &definitions {
+        process::run_well(Command::new("node").arg(&validator).arg("--json-path").arg(definition))?;
+    }
+    Ok(())
+}
+
+fn definitions() -> Result<Vec<PathBuf>> {
+    let directory = project::root().join("statemachine");
+    let entries = fs::read_dir(&directory).context(|| format!("list {}", directory.display()))?;
+    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    all.retain(|path| path.to_string_lossy().ends_with(".asl.json"));
+    all.sort();
+    Ok(all)
+}
+
+/// The linter's program, installed under `target/` if it is not there.
+fn asl_validator() -> Result<PathBuf> {
+    let directory = project::target().join("node");
+    let stamp = directory.join("installed.txt");
+    let program = directory.join("node_modules/asl-validator/dist/bin/asl-validator.js");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == ASL_VALIDATOR) && program.exists() {
+        return Ok(program);
+    }
+    let npm = Command::new("npm").arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
+    if !npm.is_ok_and(|status| status.success()) {
+        apt::install(&["nodejs", "npm"], "Node.js with npm is needed to check the state machines")?;
+    }
+    fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
+    let mut install = Command::new("npm");
+    install
+        .args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
+        .arg(&directory)
+        .arg(ASL_VALIDATOR);
+    process::run_logged(&mut install, &directory.join("npm.log"))?;
+    fs::write(&stamp, ASL_VALIDATOR).context(|| format!("write {}", stamp.display()))?;
+    Ok(program)
+}

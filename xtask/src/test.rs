@@ -1,0 +1,103 @@
+//! `cargo xtask test`: every check and every test, on servers of its own that are gone afterwards.
+//!
+//! Our own account goes to standard error before each run of `cargo test`, so that the last lines are its summary.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::postgres::{Postgres, ROLE, Settings};
+use crate::stack::{self, Options};
+use crate::{Error, Result, lint, process, project, say};
+
+const TESTS: &str = "onceload-tests";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Formatting, clippy, template, state machines
+    Lint,
+    /// Unit tests, and every function on a real PostgreSQL
+    Unit,
+    /// The whole service on the local engine
+    E2e,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TestArgs {
+    /// Run one part only
+    #[arg(long)]
+    only: Option<Part>,
+    /// Handed to `cargo test`, such as a test's name or `-- --nocapture`
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Runs the tests; an error if any failed.
+pub fn run(args: &TestArgs) -> Result<()> {
+    let wants = |part| args.only.is_none_or(|only| only == part);
+    let mut failed = Vec::new();
+    if wants(Part::Lint) && !lint::run()? {
+        failed.push("lint");
+    }
+    if wants(Part::Unit) || wants(Part::E2e) {
+        let directory = project::target().join("test");
+        stack::down(&directory, true)?;
+        let outcome = on_servers(&directory, args, &mut failed);
+        let stopped = stack::down(&directory, outcome.is_ok() && failed.is_empty());
+        outcome?;
+        stopped?;
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Error::TestsFailed(failed.join(", "))) }
+}
+
+fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>) -> Result<()> {
+    let wants = |part| args.only.is_none_or(|only| only == part);
+    let settings = Settings::test();
+    let database = stack::start_database(directory, &settings)?;
+    if wants(Part::Unit) {
+        say::line("Unit tests");
+        let unit = ["--workspace", "--exclude", TESTS];
+        if !cargo_test(&unit, &database, None, args)? {
+            failed.push("unit");
+        }
+        say::line("Functions on PostgreSQL");
+        if !cargo_test(
+            &["--package", TESTS, "--lib", "--bins", "--test", "functions"],
+            &database,
+            None,
+            args,
+        )? {
+            failed.push("functions");
+        }
+    }
+    if wants(Part::E2e) {
+        let options = Options { settings, ..Options::default() };
+        stack::up(directory, &options)?;
+        if !failed.is_empty() {
+            say::line(format_args!("FAILED so far: {}", failed.join(", ")));
+        }
+        say::line("End to end");
+        let file = directory.join("stack.json");
+        if !cargo_test(&["--package", TESTS, "--test", "e2e"], &database, Some(file), args)? {
+            failed.push("e2e");
+        }
+    }
+    Ok(())
+}
+
+/// Runs `cargo test` with the servers in its environment; true if all passed.
+fn cargo_test(what: &[&str], database: &Postgres, stack: Option<PathBuf>, args: &TestArgs) -> Result<bool> {
+    let mut cargo = project::cargo();
+    cargo
+        .args(["test", "--no-fail-fast"])
+        .args(what)
+        .args(&args.rest)
+        // The superuser, for CREATE DATABASE; the ordinary role has the same password.
+        .env("ONCELOAD_TEST_DATABASE_URL", database.admin_url())
+        .env("ONCELOAD_TEST_ROLE", ROLE)
+        .env("ONCELOAD_TEST_PG_BIN", &database.bin);
+    if let Some(file) = stack {
+        cargo.env("ONCELOAD_STACK", file);
+    }
+    Ok(process::run(&mut cargo)?.success())
+}
