@@ -6,24 +6,24 @@ mod database;
 mod job;
 mod live;
 mod report;
-mod stack_file;
 mod upload;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use self::api::Api;
 use self::database::{Before, Psql};
 use self::job::Job;
 use self::report::Comparison;
-use self::stack_file::{Merchant, StackFile, User};
 use self::upload::Uploader;
 use self::watch::Watch;
 use crate::generate::{self, Compression, Expected, LayoutKind, Plan, grouped};
-use crate::{Context, Error, Result, say};
+use crate::provision::Merchant;
+use crate::stack::{self, Options, Stack, User};
+use crate::{Context, Error, Result, project, say};
 
 /// Import generated files on the local stack and compare every count with what it must be.
 #[derive(Clone, Debug, clap::Args)]
@@ -55,35 +55,50 @@ fn plan(rows: u64, merchant_id: &str) -> Plan {
     }
 }
 
-/// The programs and places that the demo uses beside the stack.
-struct Tools {
-    psql: PathBuf,
-    aws: PathBuf,
-    /// `target/local`
-    local: PathBuf,
-    logs: PathBuf,
-    interrupted: fn() -> bool,
+/// Brings the stack up, runs the demo, and stops what it started unless it shall stay.
+pub fn run(args: &DemoArgs) -> Result<()> {
+    let stack = stack::up(&project::local(), &Options::default())?;
+    let outcome = Demo::new(&stack, args.rows).and_then(|demo| demo.run());
+    let interrupted = matches!(outcome, Err(Error::Interrupted));
+    if stack.started && (interrupted || !args.keep) {
+        let stopped = stack::down(&stack.directory, false);
+        say::line("Stopped what was started; the database stays for the next run.");
+        outcome?;
+        stopped.map(drop)
+    } else {
+        stack.describe();
+        outcome
+    }
 }
 
 /// What there is to do, and with whom.
 struct Demo<'a> {
-    tools: &'a Tools,
-    stack: &'a StackFile,
+    stack: &'a Stack,
     user: &'a User,
     merchant: &'a Merchant,
     plan: Plan,
 }
 
-impl Demo<'_> {
+impl<'a> Demo<'a> {
+    /// As the first user, for the first merchant: they belong together.
+    fn new(stack: &'a Stack, rows: u64) -> Result<Self> {
+        match (stack.file.users.first(), stack.file.merchants.first()) {
+            (Some(user), Some(merchant)) => {
+                Ok(Self { stack, user, merchant, plan: plan(rows, &merchant.merchant_id) })
+            }
+            _ => Err(Error::advice("the local stack has no demo user or no merchant")),
+        }
+    }
+
     fn run(&self) -> Result<()> {
-        let files = self.tools.local.join("demo");
+        let files = self.stack.directory.join("demo");
         let generated = self.generate(&files)?;
-        let psql = Psql { program: self.tools.psql.clone(), url: self.stack.database_url.clone() };
+        let psql = Psql { program: self.stack.psql(), url: self.stack.file.database_url.clone() };
         let (before, expected) = self.prepare(&psql, &generated)?;
         let first = expected.clean > 0;
 
-        let api = Api::new(&self.stack.api_url, &self.user.token);
-        let mut watch = Watch::new(&api, self.tools.interrupted);
+        let api = Api::new(&self.stack.file.api_url, &self.user.token);
+        let mut watch = Watch::new(&api);
         let started = Instant::now();
         let job = self.start(&api, &mut watch, &files)?;
         say::line(format_args!("Import {} has started", job.job_id));
@@ -96,7 +111,7 @@ impl Demo<'_> {
             return Err(Error::advice(format!(
                 "{}\nlogs of the functions and the engine: {}",
                 report::failure(&job),
-                self.tools.logs.display()
+                self.stack.logs().display()
             )));
         }
         say::line(format_args!("Completed in {}", say::Seconds(started.elapsed())));
@@ -111,7 +126,7 @@ impl Demo<'_> {
             return Err(Error::advice(format!(
                 "import {} counted otherwise than the generator; logs: {}",
                 job.job_id,
-                self.tools.logs.display()
+                self.stack.logs().display()
             )));
         }
         say::result(self.conclusion(&expected, first));
@@ -163,8 +178,8 @@ impl Demo<'_> {
         let known: BTreeSet<String> = api.imports(merchant_id)?.into_iter().map(|job| job.job_id).collect();
         let batch = batch_name();
         let prefix = format!("stage/{merchant_id}/{batch}");
-        let uploader = Uploader { aws: self.tools.aws.clone(), stack: self.stack, prefix };
-        let step = say::step(format!("Uploading to s3://{}/{}/", self.stack.bucket, uploader.prefix));
+        let uploader = Uploader { stack: self.stack, prefix };
+        let step = say::step(format!("Uploading to s3://{}/{}/", self.stack.file.bucket, uploader.prefix));
         uploader.files(files)?;
         uploader.manifest(files)?;
         watch.phases.add("upload", step.elapsed());
@@ -181,7 +196,7 @@ impl Demo<'_> {
             return Err(Error::advice(format!(
                 "import {} is not approved: it counts otherwise than the generator; logs: {}",
                 job.job_id,
-                self.tools.logs.display()
+                self.stack.logs().display()
             )));
         }
         let clean = job.counts.clean.unwrap_or(0);
@@ -190,7 +205,7 @@ impl Demo<'_> {
     }
 
     fn write_json(&self, value: &serde_json::Value) -> Result<()> {
-        let path = self.tools.local.join("demo.json");
+        let path = self.stack.directory.join("demo.json");
         let text = serde_json::to_string_pretty(value).context(|| "render demo.json")?;
         fs::write(&path, text + "\n").context(|| format!("write {}", path.display()))
     }
@@ -218,21 +233,4 @@ impl Demo<'_> {
 fn batch_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("demo-{}", now.as_millis())
-}
-
-/// Runs the demo.
-pub fn run(args: &DemoArgs) -> Result<()> {
-    let local = PathBuf::from("target/local");
-    let tools = Tools {
-        psql: "psql".into(),
-        aws: local.join("venv/bin/aws"),
-        logs: local.join("log"),
-        local,
-        interrupted: || false,
-    };
-    let stack = StackFile::read(&tools.local.join("stack.json"))?;
-    let (user, merchant) = stack.first()?;
-    let plan = plan(args.rows, &merchant.merchant_id);
-    let _ = args.keep;
-    Demo { tools: &tools, stack: &stack, user, merchant, plan }.run()
 }

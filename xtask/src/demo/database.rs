@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::generate::{Codes, LayoutKind, Plan, copy_lines};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, interrupt};
 
 pub(super) struct Psql {
     pub program: PathBuf,
@@ -107,6 +107,7 @@ impl Psql {
         });
         let output = child.wait_with_output().context(|| "wait for psql")?;
         if !output.status.success() {
+            interrupt::check()?;
             let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             return Err(Error::advice(format!("psql failed ({}): {words}", output.status)));
         }

@@ -1,34 +1,32 @@
 //! Puts a generated batch under `stage/` in S3, the manifest last: its arrival starts the import.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::stack_file::StackFile;
 use crate::generate::MANIFEST;
-use crate::{Context, Error, Result};
+use crate::stack::Stack;
+use crate::{Context, Error, Result, interrupt};
 
 pub(super) struct Uploader<'a> {
-    /// The AWS command line of the local stack.
-    pub aws: PathBuf,
-    pub stack: &'a StackFile,
+    pub stack: &'a Stack,
     /// `stage/{merchant}/{batch}`
     pub prefix: String,
 }
 
 impl Uploader<'_> {
     pub(super) fn files(&self, dir: &Path) -> Result<()> {
-        let target = format!("s3://{}/{}/", self.stack.bucket, self.prefix);
+        let target = format!("s3://{}/{}/", self.stack.file.bucket, self.prefix);
         self.copy(dir, &target, &["--recursive", "--exclude", "*", "--include", "codes-*"])
     }
 
     pub(super) fn manifest(&self, dir: &Path) -> Result<()> {
-        let target = format!("s3://{}/{}/{MANIFEST}", self.stack.bucket, self.prefix);
+        let target = format!("s3://{}/{}/{MANIFEST}", self.stack.file.bucket, self.prefix);
         self.copy(&dir.join(MANIFEST), &target, &[])
     }
 
     fn copy(&self, from: &Path, to: &str, flags: &[&str]) -> Result<()> {
-        let output = Command::new(&self.aws)
-            .args(["--endpoint-url", &self.stack.aws_endpoint_url, "s3", "cp", "--only-show-errors"])
+        let output = Command::new(self.stack.aws())
+            .args(["--endpoint-url", &self.stack.file.aws_endpoint_url, "s3", "cp", "--only-show-errors"])
             .args(flags)
             .arg(from)
             .arg(to)
@@ -37,15 +35,16 @@ impl Uploader<'_> {
             .env_remove("AWS_SESSION_TOKEN")
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_DEFAULT_REGION", &self.stack.region)
+            .env("AWS_DEFAULT_REGION", &self.stack.file.region)
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .stdin(Stdio::null())
             .output()
-            .context(|| format!("run {}", self.aws.display()))?;
+            .context(|| format!("run {}", self.stack.aws().display()))?;
         if output.status.success() {
             return Ok(());
         }
+        interrupt::check()?;
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(Error::advice(format!("uploading {} failed ({}): {words}", from.display(), output.status)))
     }

@@ -1,14 +1,12 @@
 //! Follows a job through the API, shows how far it is, and keeps how long each phase took.
 
 use std::collections::BTreeSet;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::job::Job;
 use super::live::{LiveLine, describe};
-use crate::say;
-use crate::{Error, Result};
+use crate::{Error, Result, interrupt};
 
 const EVERY: Duration = Duration::from_millis(500);
 /// From the manifest's upload to the job: an event, a cold start, a transaction.
@@ -39,14 +37,12 @@ impl Phases {
 
 pub(super) struct Watch<'a> {
     api: &'a Api,
-    interrupted: fn() -> bool,
     pub phases: Phases,
 }
 
 impl<'a> Watch<'a> {
-    /// `interrupted` is asked before every look at the job.
-    pub(super) fn new(api: &'a Api, interrupted: fn() -> bool) -> Self {
-        Self { api, interrupted, phases: Phases::default() }
+    pub(super) fn new(api: &'a Api) -> Self {
+        Self { api, phases: Phases::default() }
     }
 
     /// Waits for a job of the merchant that is not among `known`; the one that names `batch` if there are more.
@@ -59,7 +55,7 @@ impl<'a> Watch<'a> {
         let started = Instant::now();
         let mut line = LiveLine::new();
         while started.elapsed() < TO_APPEAR {
-            self.pause()?;
+            pause()?;
             let mut jobs = self.api.imports(merchant_id)?;
             jobs.retain(|job| !known.contains(&job.job_id));
             let named = jobs.iter().position(|job| job.source.to_string().contains(batch));
@@ -106,16 +102,12 @@ impl<'a> Watch<'a> {
                 return Err(Error::advice(format!("import {job_id} does not move any more: {text}")));
             }
             line.show(&text);
-            self.pause()?;
+            pause()?;
         }
     }
+}
 
-    fn pause(&self) -> Result<()> {
-        sleep(EVERY);
-        if (self.interrupted)() {
-            say::line("");
-            return Err(Error::Interrupted);
-        }
-        Ok(())
-    }
+/// Until the next look; an interrupt ends it.
+fn pause() -> Result<()> {
+    interrupt::wait_until(EVERY, || Ok(false)).map(drop)
 }
