@@ -85,7 +85,7 @@ pub fn start(directory: &Path, port: Option<u16>, settings: &Settings) -> Result
     }
     let secret = directory.join("secret");
     let password = fs::read_to_string(&secret).context(|| format!("read {}", secret.display()))?;
-    stop_leftover(&data);
+    stop_leftover(&data.canonicalize().unwrap_or_else(|_| data.clone()));
     let log = directory.join("postgres.log");
     let port = free_port(port)?;
     let mut command = as_owner(&binaries.program("postgres"))?;
@@ -289,18 +289,28 @@ fn as_owner(program: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A server on the same data that we have lost sight of (our state file is gone) is stopped; a pid file that
-/// names anything else is left to PostgreSQL, which knows what to do with it.
+/// A server on the same data that we have lost sight of (our state file is gone) is stopped. If its postmaster
+/// was killed, what is left of it is ended, and its pid file removed: where nobody reaps dead processes, or the
+/// number is somebody else's by now, PostgreSQL would refuse to start.
 fn stop_leftover(data: &Path) {
-    let pid = fs::read_to_string(data.join("postmaster.pid"))
-        .ok()
-        .and_then(|text| text.lines().next()?.trim().parse::<u32>().ok());
-    let Some(process) = pid.and_then(Identity::of) else { return };
-    let command = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
-    if command.split(|byte| *byte == 0).any(|word| word == data.as_os_str().as_encoded_bytes()) {
-        process.signal(Signal::SIGINT);
-        process.wait_gone(Duration::from_secs(60));
+    if !Path::new("/proc/self/cwd").exists() {
+        return;
     }
+    let file = data.join("postmaster.pid");
+    let pid = fs::read_to_string(&file).ok().and_then(|text| text.lines().next()?.trim().parse::<u32>().ok());
+    // Every process of a server works in its data directory.
+    let at_home = |process: &Identity| {
+        fs::read_link(format!("/proc/{}/cwd", process.pid)).is_ok_and(|directory| directory == data)
+    };
+    if let Some(postmaster) = pid.and_then(Identity::of).filter(at_home) {
+        postmaster.signal(Signal::SIGINT);
+        postmaster.wait_gone(Duration::from_secs(60));
+    }
+    for orphan in process::all().filter(at_home) {
+        orphan.signal(Signal::SIGKILL);
+        orphan.wait_gone(Duration::from_secs(10));
+    }
+    let _ = fs::remove_file(file);
 }
 
 /// `wanted` if nobody listens there, else any free port on loopback.

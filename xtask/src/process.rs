@@ -181,16 +181,19 @@ fn start_of(pid: u32) -> Option<String> {
     Some(format!("{ticks}@{}", boot.trim()))
 }
 
+/// Every process that we can see; none where there is no `/proc`.
+pub fn all() -> impl Iterator<Item = Identity> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter_map(Identity::of)
+}
+
 /// Kills every process that was started with this variable in its environment, however it came about.
 pub fn kill_marked(variable: &str, value: &str) {
     let wanted = format!("{variable}={value}");
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
-    for pid in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
-        if pid != std::process::id()
-            && environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes())
-        {
-            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    for process in all().filter(|process| process.pid != std::process::id()) {
+        let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        if environment.split(|byte| *byte == 0).any(|pair| pair == wanted.as_bytes()) {
+            process.signal(Signal::SIGKILL);
         }
     }
 }

@@ -246,7 +246,7 @@ fn publish(
     step.done(format_args!("{applied} applied, at version {}", answer["version"]));
     let users = deployment.users.iter().zip(ids);
     let file = StackFile {
-        api_url: format!("{}/_aws/execute-api/{}/$default", engine.endpoint(), deployment.api_id),
+        api_url: format!("{}/_aws/execute-api/{}", engine.endpoint(), deployment.api_id),
         database_url: postgres.url(),
         aws_endpoint_url: engine.endpoint(),
         region: REGION.into(),
