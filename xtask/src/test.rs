@@ -8,9 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::postgres::{Postgres, ROLE, Settings};
 use crate::stack::{self, Options};
-use crate::{Error, Result, lint, process, project, say};
-
-const TESTS: &str = "onceload-tests";
+use crate::{Error, Result, functions, lint, process, project, say};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -55,19 +53,11 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
     let settings = Settings::test();
     let database = stack::start_database(directory, &settings)?;
     if wants(Part::Unit) {
-        say::line("Unit tests");
-        let unit = ["--workspace", "--exclude", TESTS];
-        if !cargo_test(&unit, &database, None, args)? {
+        // Tests that kill a function start its process.
+        functions::build()?;
+        say::line("Unit tests, and functions on PostgreSQL");
+        if !cargo_test(&["--lib", "--test", "functions"], &database, None, args)? {
             failed.push("unit");
-        }
-        say::line("Functions on PostgreSQL");
-        if !cargo_test(
-            &["--package", TESTS, "--lib", "--bins", "--test", "functions"],
-            &database,
-            None,
-            args,
-        )? {
-            failed.push("functions");
         }
     }
     if wants(Part::E2e) {
@@ -78,7 +68,7 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
         }
         say::line("End to end");
         let file = directory.join("stack.json");
-        if !cargo_test(&["--package", TESTS, "--test", "e2e"], &database, Some(file), args)? {
+        if !cargo_test(&["--test", "e2e"], &database, Some(file), args)? {
             failed.push("e2e");
         }
     }
@@ -89,7 +79,7 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
 fn cargo_test(what: &[&str], database: &Postgres, stack: Option<PathBuf>, args: &TestArgs) -> Result<bool> {
     let mut cargo = project::cargo();
     cargo
-        .args(["test", "--no-fail-fast"])
+        .args(["test", "--workspace", "--no-fail-fast"])
         .args(what)
         .args(&args.rest)
         // The superuser, for CREATE DATABASE; the ordinary role has the same password.
