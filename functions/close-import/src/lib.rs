@@ -60,7 +60,12 @@ pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Outpu
     };
     let ending = match &input.error {
         None => Ending::Completed { note: input.note.clone() },
-        Some(_) => Ending::Stopped { status: status_of(&error), message: Some(cause.clone()), errors: errors(&error, &cause) },
+        Some(_) => Ending::Stopped {
+            status: status_of(&error),
+            message: Some(cause.clone()),
+            errors: errors(&error, &cause),
+            only_waiting: false,
+        },
     };
     let closed = close::close(&mut connection, job, attempt, &ending).await?;
     drop(connection);

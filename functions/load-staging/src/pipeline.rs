@@ -27,6 +27,8 @@ use tokio_util::io::StreamReader;
 /// A buffer is copied when it has grown to this; 48 buckets of it are what a loader holds.
 const BUFFER_BYTES: usize = 1024 * 1024;
 const RAW_BYTES: usize = 8 * 1024;
+/// Well below `idle_in_transaction_session_timeout`.
+const QUIET: Duration = Duration::from_secs(15);
 
 /// Why a file was not loaded.
 pub enum Stop {
@@ -80,7 +82,17 @@ pub async fn run(
     let pace = Pace { started: Instant::now(), bytes: file.object.bytes, budget };
     let mut rows_done = 0i64;
     let mut skipped = None;
-    while let Some(message) = receiver.recv().await {
+    loop {
+        let message = match tokio::time::timeout(QUIET, receiver.recv()).await {
+            Ok(Some(message)) => message,
+            Ok(None) => break,
+            Err(_) => {
+                // A slow object fills buffers slowly; the open transaction must not look abandoned.
+                watch.check()?;
+                load.keep_alive().await?;
+                continue;
+            }
+        };
         watch.check()?;
         pace.check(received.load(Ordering::Relaxed))?;
         match message {

@@ -105,7 +105,12 @@ async fn expire(app: &App) -> StepResult<usize> {
 
 async fn end(app: &App, job: JobId, attempt: i32, status: Status, why: &str) -> StepResult<bool> {
     let mut connection = app.db.connection().await?;
-    let ending = Ending::Stopped { status, message: Some(why.to_owned()), errors: json!([]) };
+    let ending = Ending::Stopped {
+        status,
+        message: Some(why.to_owned()),
+        errors: json!([]),
+        only_waiting: status == Status::Expired,
+    };
     let closed = close::close(&mut connection, job, attempt, &ending).await?;
     drop(connection);
     let Some(closed) = closed else { return Ok(false) };

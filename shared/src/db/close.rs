@@ -16,8 +16,8 @@ use tokio_postgres::types::Type;
 pub enum Ending {
     /// Every step went through.
     Completed { note: Option<String> },
-    /// It stopped; `status` is failed, cancelled or expired.
-    Stopped { status: Status, message: Option<String>, errors: Value },
+    /// It stopped; `status` is failed, cancelled or expired. `only_waiting`: unless somebody has approved meanwhile.
+    Stopped { status: Status, message: Option<String>, errors: Value, only_waiting: bool },
 }
 
 /// What the job is afterwards, and what to deliver.
@@ -41,7 +41,7 @@ pub async fn close(connection: &mut Connection, job: JobId, attempt: i32, ending
     let params: &[Param<'_>] = &[(&job.0, Type::UUID), (&attempt, Type::INT4), (&note, Type::TEXT)];
     let ended = match ending {
         Ending::Completed { .. } => sql::JOBS_COMPLETE.opt(tx.client(), params).await?.map(|_| Status::Completed),
-        Ending::Stopped { status, message, errors } => {
+        Ending::Stopped { status, message, errors, only_waiting } => {
             let ended = sql::JOBS_END
                 .opt(
                     tx.client(),
@@ -51,6 +51,7 @@ pub async fn close(connection: &mut Connection, job: JobId, attempt: i32, ending
                         (&status.as_str(), Type::TEXT),
                         (message, Type::TEXT),
                         (errors, Type::JSONB),
+                        (only_waiting, Type::BOOL),
                     ],
                 )
                 .await?;

@@ -181,7 +181,6 @@ pub struct FileLoad<'a> {
     job: JobId,
     attempt: i32,
     file_no: i32,
-    key: String,
     rows: Vec<i64>,
     rejected: i64,
 }
@@ -210,7 +209,6 @@ impl<'a> FileLoad<'a> {
             job: job.id,
             attempt: job.attempt,
             file_no: file.file_no,
-            key: file.object.key.clone(),
             rows: vec![0; job.buckets()],
             rejected: 0,
         }))
@@ -233,8 +231,9 @@ impl<'a> FileLoad<'a> {
         check_count("rejects.copy", copied, expected)
     }
 
-    pub fn key(&self) -> &str {
-        &self.key
+    /// Shows the server that this transaction is not abandoned.
+    pub async fn keep_alive(&self) -> DbResult<()> {
+        self.tx.batch_execute("-- load.keep_alive").await.map_err(|e| DbError::new("load.keep_alive", e))
     }
 
     /// Writes the counts, looks whether this attempt still holds, and commits.
