@@ -178,12 +178,15 @@ impl<'a> Demo<'a> {
         let known: BTreeSet<String> = api.imports(merchant_id)?.into_iter().map(|job| job.job_id).collect();
         let batch = batch_name();
         let prefix = format!("stage/{merchant_id}/{batch}");
-        let uploader = Uploader { stack: self.stack, prefix };
-        let step = say::step(format!("Uploading to s3://{}/{}/", self.stack.file.bucket, uploader.prefix));
+        let uploader = Uploader { stack: self.stack, prefix: prefix.clone() };
+        let step = say::step("Uploading");
         uploader.files(files)?;
         uploader.manifest(files)?;
         watch.phases.add("upload", step.elapsed());
-        step.done("the manifest last: it starts the import");
+        step.done(format_args!(
+            "s3://{}/{prefix}/, the manifest last: it starts the import",
+            self.stack.file.bucket
+        ));
         watch.appears(merchant_id, &known, &batch)
     }
 

@@ -13,6 +13,7 @@ pub(super) struct LiveLine {
     terminal: bool,
     started: Instant,
     last_logged: Option<Instant>,
+    last_state: String,
     shown: bool,
 }
 
@@ -22,11 +23,13 @@ impl LiveLine {
             terminal: std::io::stderr().is_terminal(),
             started: Instant::now(),
             last_logged: None,
+            last_state: String::new(),
             shown: false,
         }
     }
 
-    pub(super) fn show(&mut self, text: &str) {
+    /// A new `state` is always worth a line in a log.
+    pub(super) fn show(&mut self, state: &str, text: &str) {
         let elapsed = Seconds(self.started.elapsed());
         if self.terminal {
             // A line that wraps could not be rewritten.
@@ -35,9 +38,11 @@ impl LiveLine {
             let _ = write!(out, "\r\x1b[2K{line}");
             let _ = out.flush();
             self.shown = true;
-        } else if self.last_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+        } else if state != self.last_state || self.last_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY)
+        {
             say::line(format_args!("  {text} [{elapsed}]"));
             self.last_logged = Some(Instant::now());
+            state.clone_into(&mut self.last_state);
         }
     }
 
@@ -87,11 +92,14 @@ pub(super) fn describe(job: &Job) -> String {
         }
         _ => {}
     }
-    if let Some(rate) = job.rate.filter(|rate| *rate >= 1.0) {
-        parts.push(format!("{} rows/s", grouped(rate as u64)));
-    }
-    if let Some(eta) = job.eta_seconds.filter(|eta| eta.is_finite() && *eta >= 1.0) {
-        parts.push(format!("{} left", Seconds(Duration::from_secs_f64(eta.min(1e6)))));
+    // While the codes are recounted, the pace of the insertion says nothing any more.
+    if job.phase.as_deref() != Some("verifying") {
+        if let Some(rate) = job.rate.filter(|rate| *rate >= 1.0) {
+            parts.push(format!("{} rows/s", grouped(rate as u64)));
+        }
+        if let Some(eta) = job.eta_seconds.filter(|eta| eta.is_finite() && *eta >= 1.0) {
+            parts.push(format!("{} left", Seconds(Duration::from_secs_f64(eta.min(1e6)))));
+        }
     }
     parts.join(", ")
 }

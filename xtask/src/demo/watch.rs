@@ -64,7 +64,7 @@ impl<'a> Watch<'a> {
                 self.phases.add("start", started.elapsed());
                 return Ok(jobs.swap_remove(at));
             }
-            line.show("waiting for the upload's event to start an import");
+            line.show("", "waiting for the upload's event to start an import");
         }
         line.clear();
         Err(Error::advice(format!(
@@ -101,7 +101,7 @@ impl<'a> Watch<'a> {
                 line.clear();
                 return Err(Error::advice(format!("import {job_id} does not move any more: {text}")));
             }
-            line.show(&text);
+            line.show(&job.status, &text);
             pause()?;
         }
     }
