@@ -177,13 +177,14 @@ class ManagedPolicies:
         return MANAGED_POLICIES
 
 
-def to_cloudformation(request, functions):
+def to_cloudformation(request, functions, inline=True):
     path = pathlib.Path(request["template"])
     template = yaml_parse(path.read_text())
     definitions = resolve_files(template, path.parent, functions)
     translated = transform(template, dict(request["parameters"]), ManagedPolicies())
-    # The state machine's text travels inside the template: one file that holds all of what is deployed.
-    for name, definition in definitions.items():
+    # The state machine's text travels inside the template: one file that holds all of what is deployed. Not for
+    # the linter, which does not know JSONata; the text has a linter of its own.
+    for name, definition in definitions.items() if inline else ():
         properties = translated["Resources"][name]["Properties"]
         properties.pop("DefinitionS3Location", None)
         properties["DefinitionString"] = json.dumps(definition, separators=(",", ":"))
@@ -302,7 +303,7 @@ def main():
     os.environ["AWS_DEFAULT_REGION"] = request["region"]
     if sys.argv[1] == "transform":
         functions = {name: f"s3://{ARTIFACTS}/{name}.zip" for name in request["binaries"]}
-        template = to_cloudformation(request, functions)
+        template = to_cloudformation(request, functions, inline=False)
         (work / "cloudformation.json").write_text(json.dumps(template, indent=1))
         return
     aws = Aws(request)

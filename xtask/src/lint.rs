@@ -38,7 +38,11 @@ pub fn run() -> Result<bool> {
 }
 
 fn rustfmt() -> Result<()> {
-    process::run_well(project::cargo().args(["fmt", "--all", "--check"]))
+    let listed = process::run_well(project::cargo().args(["fmt", "--all", "--", "--check", "-l"]));
+    listed.map_err(|error| match error {
+        Error::Program { .. } => Error::advice("these files are not formatted: `cargo fmt --all`"),
+        other => other,
+    })
 }
 
 fn clippy() -> Result<()> {
