@@ -4,6 +4,7 @@ mod apt;
 mod aws;
 pub mod bench;
 pub mod demo;
+mod dependencies;
 pub mod deploy;
 pub mod engine;
 pub mod error;

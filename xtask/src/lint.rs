@@ -1,5 +1,7 @@
 //! Checks that need no running thing: formatting, clippy, the template before and after SAM, the state machines.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::deploy::Request;
 use crate::python::Python;
-use crate::{Context, Error, Result, apt, process, project, say};
+use crate::{Context, Error, Result, apt, dependencies, process, project, say};
 
 /// The state machines' linter, from npm.
 const ASL_VALIDATOR: &str = "asl-validator@4.0.0";
@@ -16,9 +18,11 @@ type Check = (&'static str, fn() -> Result<()>);
 
 /// Runs every check and says which failed; true if none did.
 pub fn run() -> Result<bool> {
-    let checks: [Check; 4] = [
+    let checks: &[Check] = &[
         ("rustfmt", rustfmt),
         ("clippy", clippy),
+        ("dependencies", dependencies::check),
+        ("names", names::check),
         ("template.yaml", template),
         ("state machines", state_machines),
     ];

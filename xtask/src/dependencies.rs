@@ -1,0 +1,139 @@
+//! What the lock file brings along: licences that we may ship, crates that we refuse, and no second version of what
+//! every function links. Reads `cargo tree`, so it needs no network.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use crate::{Context, Error, Result, project};
+
+/// Any of these will do; a choice (`OR`) needs one of them, a conjunction (`AND`) only these.
+const LICENCES: [&str; 12] = [
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// One TLS stack and one cryptography provider: rustls on AWS-LC.
+const REFUSED: [&str; 5] = ["native-tls", "openssl", "openssl-sys", "ring", "webpki"];
+
+/// Big enough that two versions would show in every function's size and build time.
+const ONCE: [&str; 12] = [
+    "aws-lc-rs",
+    "aws-smithy-runtime",
+    "aws-smithy-types",
+    "http",
+    "hyper",
+    "rustls",
+    "serde_json",
+    "tokio",
+    "tokio-postgres",
+    "tokio-util",
+    "uuid",
+    "zstd",
+];
+
+/// Says what is wrong with the dependencies, if anything is.
+pub fn check() -> Result<()> {
+    // Not `cargo metadata`: it lists what no selected feature needs.
+    let output = project::cargo()
+        .args(["tree", "--locked", "--workspace", "--target", "all", "--edges", "normal,build"])
+        .args(["--prefix", "none", "--no-dedupe", "--format", "{p}\t{l}"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context(|| "run cargo tree".to_owned())?;
+    if !output.status.success() {
+        return Err(Error::advice("cargo tree failed; is Cargo.lock up to date?"));
+    }
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let problems = problems(&listed);
+    if problems.is_empty() { Ok(()) } else { Err(Error::advice(problems.join("; "))) }
+}
+
+/// `listed`: lines of `name vVERSION ...`, a tab, the licence.
+fn problems(listed: &str) -> Vec<String> {
+    let packages: BTreeSet<(&str, &str, &str)> = listed
+        .lines()
+        .filter_map(|line| {
+            let (package, licence) = line.split_once('\t')?;
+            let mut words = package.split(' ');
+            Some((words.next()?, words.next()?, licence))
+        })
+        .collect();
+    let mut problems = Vec::new();
+    for (name, version, licence) in &packages {
+        if !allowed(licence) {
+            problems.push(format!("{name} {version} has the licence `{licence}`"));
+        }
+        if REFUSED.contains(name) {
+            problems.push(format!("{name} {version} is refused: `cargo tree -i {name}` says who wants it"));
+        }
+    }
+    for name in ONCE {
+        let versions: Vec<&str> = packages.iter().filter(|p| p.0 == name).map(|p| p.1).collect();
+        if versions.len() > 1 {
+            problems.push(format!("{name} comes in versions {}", versions.join(" and ")));
+        }
+    }
+    problems
+}
+
+/// An SPDX expression without nesting deeper than one level, as crates use them; `/` is an old `OR`.
+fn allowed(expression: &str) -> bool {
+    let flat = expression.replace('/', " OR ");
+    let parts = split_outside_parentheses(&flat, " AND ");
+    parts.iter().all(|part| {
+        let part = part.trim();
+        let inner = part.strip_prefix('(').and_then(|p| p.strip_suffix(')')).unwrap_or(part);
+        inner.split(" OR ").any(|licence| LICENCES.contains(&licence.trim()))
+    })
+}
+
+fn split_outside_parentheses<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0i32);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ if depth == 0 && at >= start && text[at..].starts_with(separator) => {
+                parts.push(&text[start..at]);
+                start = at + separator.len();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_licence_expressions() {
+        for good in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "ISC AND (Apache-2.0 OR ISC)", "Apache-2.0 / MIT"] {
+            assert!(allowed(good), "{good}");
+        }
+        for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "ISC AND (GPL-3.0 OR AGPL-3.0)"] {
+            assert!(!allowed(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        let listed = "tokio v1.0.0\tMIT\ntokio v1.0.0\tMIT\ntokio v2.0.0\tMIT\nring v0.17.0\tApache-2.0 AND ISC\n\
+                      here v0.1.0 (/x)\tMIT\nx v1.0.0\tGPL-3.0\n";
+        let found = problems(listed);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(problems("tokio v1.0.0\tMIT\n").is_empty());
+    }
+}
