@@ -5,6 +5,7 @@ Usage: serve.py LOG_DIRECTORY (everything else comes by environment, see xtask/s
 
 import os
 import pathlib
+import re
 import sys
 
 import corrections
@@ -32,9 +33,10 @@ def keep_function_logs(directory: pathlib.Path) -> None:
             self.stream.close()
 
     def pump_and_keep(self, stream, log_queue):
-        # CloudFormation names a function <stack>-<logical id>-<suffix>: the logical id says enough.
+        # CloudFormation names it <stack>-<logical id>-<suffix>: onceload-OpenImportFunction-1A2B is open-import.
         parts = self.func_name.split("-")
-        name = parts[1] if len(parts) > 2 else self.func_name
+        name = parts[1].removesuffix("Function") if len(parts) > 2 else self.func_name
+        name = re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
         pump(self, Tee(stream, directory / f"{name}.log"), log_queue)
 
     ProvidedWorker._pump_output = pump_and_keep
