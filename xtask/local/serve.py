@@ -1,9 +1,8 @@
-"""Runs the local AWS engine in a session of its own, with what the functions print kept in files.
+"""Runs the local AWS engine, corrected towards AWS, with what the functions print kept in files.
 
 Usage: serve.py LOG_DIRECTORY (everything else comes by environment, see xtask/src/engine.rs)
 """
 
-import os
 import pathlib
 import re
 import sys
@@ -45,10 +44,6 @@ def keep_function_logs(directory: pathlib.Path) -> None:
 def main() -> None:
     logs = pathlib.Path(sys.argv.pop(1))
     logs.mkdir(parents=True, exist_ok=True)
-    try:
-        os.setsid()
-    except PermissionError:
-        pass  # already the leader of its process group
     keep_function_logs(logs)
     corrections.apply()
     from ministack.app import main as serve
