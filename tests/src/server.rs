@@ -1,0 +1,126 @@
+//! A PostgreSQL that one test may kill: made and started by the test, gone with it.
+
+use crate::db::Server;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The server and its data.
+pub struct PrivateServer {
+    directory: PathBuf,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl PrivateServer {
+    /// `initdb` and start.
+    pub async fn start() -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("onceload-crash-{}", uuid::Uuid::now_v7().simple()));
+        std::fs::create_dir_all(&directory).expect("a directory for PostgreSQL");
+        if is_root() {
+            let owned = Command::new("chown").arg("postgres:postgres").arg(&directory).status();
+            assert!(owned.expect("chown").success(), "the directory must be PostgreSQL's");
+        }
+        let made = program("initdb")
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(directory.join("data"))
+            .stdout(Stdio::null())
+            .output()
+            .expect("initdb");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a port").port();
+        let mut server = Self { directory, port, process: None };
+        server.run().await;
+        server
+    }
+
+    /// Starts it and waits until it answers; after a crash it recovers first.
+    pub async fn run(&mut self) {
+        let url = self.server().admin_url("postgres");
+        let started = Instant::now();
+        let mut process = self.spawn();
+        while tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err() {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "PostgreSQL does not start: {}",
+                self.directory.display()
+            );
+            // It refuses while a backend of the crashed server is still there.
+            if process.try_wait().expect("wait").is_some() {
+                process = self.spawn();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.process = Some(process);
+    }
+
+    fn spawn(&self) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.directory.join("log"));
+        program("postgres")
+            .arg("-D")
+            .arg(self.directory.join("data"))
+            .args(["-p", &self.port.to_string()])
+            .args([
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                "unix_socket_directories=",
+                "-c",
+                "shared_buffers=64MB",
+            ])
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"))
+            .spawn()
+            .expect("postgres")
+    }
+
+    /// The process that `setpriv` became: the postmaster. Killed as a crash does, its backends notice and end.
+    pub fn crash(&mut self) {
+        let mut process = self.process.take().expect("running");
+        process.kill().expect("kill -9");
+        process.wait().expect("wait");
+    }
+
+    pub fn server(&self) -> Server {
+        Server::of(&format!("postgres://postgres@127.0.0.1:{}/postgres", self.port))
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
+}
+
+/// A program of PostgreSQL; as root it is run as the user `postgres`, which it insists on.
+fn program(name: &str) -> Command {
+    let bin = std::env::var("ONCELOAD_TEST_PG_BIN").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin".into());
+    let path = Path::new(&bin).join(name);
+    let mut command = if is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]).arg(path);
+        command
+    } else {
+        Command::new(path)
+    };
+    command.env("LC_ALL", "C").current_dir("/");
+    command
+}
