@@ -88,6 +88,15 @@ impl Comparison {
                 Some(after.merchant_total),
             ),
         ]);
+        // Noted after the verification if there was time for it.
+        if let Some(total) = job.counts.merchant_total {
+            all.0.push(line(
+                "merchant_total",
+                "the import's count of them",
+                before.merchant_total + expected.clean,
+                Some(total),
+            ));
+        }
         let right = expected.files.iter().filter(|file| is_as_expected(file, files)).count();
         all.0.push(line("files", "files with equal counts", expected.files.len() as u64, Some(right as u64)));
         let reasons = expected.rejects_by_reason.keys().chain(after.rejects_by_reason.keys());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::random::Random;
 use super::record::{Days, RecordWriter};
 use super::sequence::{Kind, Sequence};
 use super::sink::Sink;
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, interrupt};
 
 /// The name of the file that starts an import of a `stage/` batch.
 pub const MANIFEST: &str = "manifest.json";
@@ -24,6 +25,8 @@ pub const MANIFEST: &str = "manifest.json";
 pub const PRODUCTION: &str = "production.copy";
 /// [`Expected`] as JSON.
 pub const EXPECTED: &str = "expected.json";
+
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes collected before they go to the file.
 const PIECE: usize = 256 * 1024;
@@ -39,7 +42,8 @@ pub fn generate(plan: &Plan, out_dir: &Path) -> Result<Expected> {
     generate_with(plan, out_dir, |_, _| {})
 }
 
-/// [`generate`], telling how many records of how many files are written, once per file and every so often.
+/// [`generate`], telling how many files and records are written, ten times a second at most. An interrupt
+/// ends it; what it leaves has no manifest.
 pub fn generate_with(plan: &Plan, out_dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Expected> {
     plan.check().map_err(|impossible| Error::advice(format!("impossible plan: {impossible}")))?;
     fs::create_dir_all(out_dir).context(|| format!("create {}", out_dir.display()))?;
@@ -51,6 +55,7 @@ pub fn generate_with(plan: &Plan, out_dir: &Path, mut progress: impl FnMut(u64, 
     let mut expected = Expected::of(plan);
     let digits = plan.files.to_string().len().max(4);
     let mut done = 0;
+    let mut told = Instant::now();
     for (position, rows) in (0..).zip(plan.rows_per_file()) {
         let layout = Layout::of(plan, position);
         let name = format!("codes-{:0digits$}{}", position + 1, layout.packing.suffix());
@@ -58,12 +63,18 @@ pub fn generate_with(plan: &Plan, out_dir: &Path, mut progress: impl FnMut(u64, 
         let records = RecordWriter::new(&layout, &codes, &days, &plan.merchant_id, random);
         let path = out_dir.join(&name);
         let mut file = ExpectedFile { name, records: rows, ..ExpectedFile::default() };
-        let mut tell = |written| progress(position, done + written);
-        write_file(&path, &layout, records, &mut sequence, &mut rejects, &mut file, &mut tell)
-            .context(|| format!("write {}", path.display()))?;
+        let mut tell = |written| {
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                progress(position, done + written);
+            }
+            !interrupt::requested()
+        };
+        let written = write_file(&path, &layout, records, &mut sequence, &mut rejects, &mut file, &mut tell);
+        interrupt::check()?;
+        written.context(|| format!("write {}", path.display()))?;
         expected.files.push(file);
         done += rows;
-        progress(position + 1, done);
     }
     expected.rejects_by_reason = reasons(&rejects);
     write_production(plan, &codes, &out_dir.join(PRODUCTION))?;
@@ -80,7 +91,7 @@ fn write_file(
     sequence: &mut Sequence,
     rejects: &mut [u64; Fault::ALL.len()],
     file: &mut ExpectedFile,
-    progress: &mut impl FnMut(u64),
+    go_on: &mut impl FnMut(u64) -> bool,
 ) -> std::io::Result<()> {
     let mut sink = Sink::create(path, layout.packing)?;
     let mut piece = Vec::with_capacity(PIECE + 8 * 1024);
@@ -115,7 +126,9 @@ fn write_file(
         if piece.len() >= PIECE {
             sink.write(&piece)?;
             piece.clear();
-            progress(number + 1);
+            if !go_on(number + 1) {
+                break;
+            }
         }
     }
     sink.write(&piece)?;
@@ -186,12 +199,15 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, text + "\n").context(|| format!("write {}", path.display()))
 }
 
-/// Removes what the manifest of an earlier batch in the same place names, and nothing else.
+/// Removes what the manifest of an earlier batch in the same place names, then the manifest, and nothing else.
 fn remove_earlier(out_dir: &Path) -> Result<()> {
     let path = out_dir.join(MANIFEST);
     let Ok(text) = fs::read(&path) else { return Ok(()) };
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else { return Ok(()) };
-    for name in manifest.files.iter().filter(|name| name.starts_with("codes-") && !name.contains('/')) {
+    let ours = |name: &&String| name.starts_with("codes-") && !name.contains('/');
+    let names =
+        manifest.files.iter().filter(ours).map(String::as_str).chain([PRODUCTION, EXPECTED, MANIFEST]);
+    for name in names {
         match fs::remove_file(out_dir.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).context(|| format!("remove {name} of an earlier batch"));
