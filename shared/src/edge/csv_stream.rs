@@ -71,9 +71,10 @@ pub struct Records {
     delimiter: u8,
     /// Bytes of the stream before the current record's raw bytes.
     consumed: u64,
-    line: u64,
+    /// The physical line that `consumed` ends on.
+    consumed_line: u64,
     raw: std::ops::Range<usize>,
-    record_line: u64,
+    line: u64,
     blank_lines: u64,
     /// The record before ended in `\r`: a `\n` that follows belongs to it.
     after_cr: bool,
@@ -123,9 +124,9 @@ impl Records {
             record: ByteRecord::with_capacity(1024, 16),
             delimiter,
             consumed: 0,
-            line: 1,
+            consumed_line: 1,
             raw: 0..0,
-            record_line: 1,
+            line: 1,
             blank_lines: 0,
             after_cr: false,
         }
@@ -145,7 +146,7 @@ impl Records {
         let bytes = &tee.kept[whole.clone()];
         let (skipped, blank, lines) = leading_blank_lines(bytes, self.after_cr);
         self.blank_lines = blank;
-        self.record_line = self.line + lines;
+        self.line = self.consumed_line + lines;
         self.raw = whole.start + skipped..whole.end;
         if !found {
             return Ok(Next::End);
@@ -171,7 +172,7 @@ impl Records {
 
     /// The physical line on which the record begins, 1-based.
     pub fn line(&self) -> u64 {
-        self.record_line
+        self.line
     }
 
     /// Blank lines between the record before and this one.
@@ -185,7 +186,7 @@ impl Records {
         let tee = self.reader.get_mut();
         let passed = &tee.kept[tee.start..end];
         self.consumed += u64::try_from(passed.len()).unwrap_or(0);
-        self.line += u64::try_from(memchr::memchr_iter(b'\n', passed).count()).unwrap_or(0);
+        self.consumed_line += u64::try_from(memchr::memchr_iter(b'\n', passed).count()).unwrap_or(0);
         tee.start = end;
         self.raw = end..end;
     }
@@ -198,7 +199,7 @@ impl Records {
     }
 
     fn open_quote_fault(&self, raw: &[u8], at: usize) -> Fault {
-        let line = self.record_line + u64::try_from(memchr::memchr_iter(b'\n', &raw[..at]).count()).unwrap_or(0);
+        let line = self.line + u64::try_from(memchr::memchr_iter(b'\n', &raw[..at]).count()).unwrap_or(0);
         Fault::at_line(FaultReason::UnterminatedQuote, line, "a quote that opens on this line is never closed")
     }
 
@@ -207,8 +208,8 @@ impl Records {
         let tee = self.reader.get_ref();
         let rest = &tee.kept[tee.start..];
         let (skipped, _, lines) = leading_blank_lines(rest, self.after_cr);
-        self.record_line = self.line + lines;
-        let line = self.record_line;
+        self.line = self.consumed_line + lines;
+        let line = self.line;
         let error = match error.into_kind() {
             csv_async::ErrorKind::Io(error) => error,
             other => io::Error::other(format!("{other:?}")),
