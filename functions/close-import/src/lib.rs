@@ -106,7 +106,9 @@ fn status_of(error: &str) -> Status {
 /// For `validation_errors`, where the step has left none that say more.
 fn errors(error: &str, cause: &str) -> Value {
     match error {
-        "InvalidInput" | "ImportInProgress" | "TimeBudgetExceeded" => json!([{ "reason": error, "detail": cause }]),
+        "InvalidInput" | "ImportInProgress" | "TimeBudgetExceeded" => {
+            json!([{ "reason": error, "detail": cause }])
+        }
         _ => json!([]),
     }
 }

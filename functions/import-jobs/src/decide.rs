@@ -74,7 +74,9 @@ async fn answer(app: &App, actor: &Actor, job: JobId, decision: Decision, done: 
             let mut problem = Problem::conflict(
                 "wrong-count",
                 "Wrong count",
-                format!("{clean} codes are clean; the approval names another number. Look at the import again."),
+                format!(
+                    "{clean} codes are clean; the approval names another number. Look at the import again."
+                ),
             );
             problem.members = json!({ "clean": clean });
             Err(problem)

@@ -24,7 +24,9 @@ pub async fn handle(app: App, request: Request) -> Answer {
         (&Method::GET, ["imports"]) => list::list(&app, &actor, &request).await,
         (&Method::GET, ["imports", id]) => show(&app, &actor, job_id(id)?).await,
         (&Method::GET, ["imports", id, "files"]) => show_files(&app, &actor, job_id(id)?).await,
-        (&Method::POST, ["imports", id, "approve"]) => decide::approve(&app, &actor, job_id(id)?, &request).await,
+        (&Method::POST, ["imports", id, "approve"]) => {
+            decide::approve(&app, &actor, job_id(id)?, &request).await
+        }
         (&Method::POST, ["imports", id, "cancel"]) => decide::cancel(&app, &actor, job_id(id)?).await,
         (&Method::POST, ["imports", id, "retry"]) => decide::retry(&app, &actor, job_id(id)?).await,
         _ => Err(Problem::not_found()),

@@ -30,41 +30,57 @@ fn filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
     let mut filter = Filter { merchants: actor.merchants.clone(), limit: 20, ..Filter::default() };
     // Membership before anything else: who may not see the merchant learns nothing about the rest.
     if let Some(merchant) = query.first("merchant_id") {
-        let merchant =
-            Uuid::try_parse(merchant).map_err(|_| Problem::unprocessable("/merchant_id", "It is not a UUID."))?;
+        let merchant = Uuid::try_parse(merchant)
+            .map_err(|_| Problem::unprocessable("/merchant_id", "It is not a UUID."))?;
         if !actor.merchants.contains(&MerchantId(merchant)) {
             return Err(Problem::not_found());
         }
         filter.merchants = vec![MerchantId(merchant)];
     }
     if let Some((name, _)) = query.iter().find(|(name, _)| !KNOWN.contains(name)) {
-        return Err(Problem::unprocessable(&format!("/{name}"), format!("There is no filter `{name}`; filters are {}.", KNOWN.join(", "))));
+        return Err(Problem::unprocessable(
+            &format!("/{name}"),
+            format!("There is no filter `{name}`; filters are {}.", KNOWN.join(", ")),
+        ));
     }
     if let Some(status) = query.first("status") {
-        let status = status.parse().map_err(|error| Problem::unprocessable("/status", format!("{error}.")))?;
+        let status =
+            status.parse().map_err(|error| Problem::unprocessable("/status", format!("{error}.")))?;
         filter.status = Some(status);
     }
     if let Some(month) = query.first("month") {
-        filter.month = Some(first_of(month).ok_or_else(|| Problem::unprocessable("/month", "It is not of the form YYYY-MM."))?);
+        filter.month = Some(
+            first_of(month)
+                .ok_or_else(|| Problem::unprocessable("/month", "It is not of the form YYYY-MM."))?,
+        );
     }
     if let Some(user) = query.first("created_by") {
-        let user = Uuid::try_parse(user).map_err(|_| Problem::unprocessable("/created_by", "It is not a UUID."))?;
+        let user =
+            Uuid::try_parse(user).map_err(|_| Problem::unprocessable("/created_by", "It is not a UUID."))?;
         filter.created_by = Some(user);
     }
     if let Some(limit) = query.first("limit") {
         let limit = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        filter.limit =
-            limit.ok_or_else(|| Problem::unprocessable("/limit", format!("It is not a number from 1 to {MAX_LIMIT}.")))?;
+        filter.limit = limit.ok_or_else(|| {
+            Problem::unprocessable("/limit", format!("It is not a number from 1 to {MAX_LIMIT}."))
+        })?;
     }
     if let Some(cursor) = query.first("cursor") {
-        let position = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| serde_json::from_slice::<Position>(&bytes).ok());
-        filter.after = Some(position.ok_or_else(|| Problem::unprocessable("/cursor", "It is not a cursor of this API."))?);
+        let position = URL_SAFE_NO_PAD
+            .decode(cursor)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Position>(&bytes).ok());
+        filter.after = Some(
+            position.ok_or_else(|| Problem::unprocessable("/cursor", "It is not a cursor of this API."))?,
+        );
     }
     Ok(filter)
 }
 
 fn first_of(month: &str) -> Option<DateTime<Utc>> {
-    let well_formed = month.len() == 7 && month.as_bytes()[4] == b'-' && month.bytes().filter(u8::is_ascii_digit).count() == 6;
+    let well_formed = month.len() == 7
+        && month.as_bytes()[4] == b'-'
+        && month.bytes().filter(u8::is_ascii_digit).count() == 6;
     let day: NaiveDate = well_formed.then(|| format!("{month}-01").parse().ok()).flatten()?;
     Some(day.and_hms_opt(0, 0, 0)?.and_utc())
 }

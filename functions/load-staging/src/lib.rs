@@ -70,7 +70,9 @@ async fn already_loaded(app: &App, job: &Job, file: &ImportFile) -> StepResult<O
     let loaded = files::find(client(&connection), job.id, file.file_no).await?;
     match loaded.and_then(|file| file.counts) {
         Some(counts) => Ok(Output { file_no: file.file_no, counts }),
-        None => Err(StepError::new(StepErrorKind::Transient, format!("{} has changed hands", file.object.key))),
+        None => {
+            Err(StepError::new(StepErrorKind::Transient, format!("{} has changed hands", file.object.key)))
+        }
     }
 }
 
@@ -79,7 +81,8 @@ async fn reject(app: &App, job: &Job, file: &ImportFile, fault: Fault) -> StepEr
     let named = FileFault::new(&file.object.key, fault.clone());
     let noted = async {
         let connection = app.db.connection().await?;
-        files::fail(client(&connection), job.id, job.attempt, file.file_no, &fault, &named.to_string()).await?;
+        files::fail(client(&connection), job.id, job.attempt, file.file_no, &fault, &named.to_string())
+            .await?;
         jobs::append_error(client(&connection), job.id, job.attempt, &json!([named])).await
     };
     match noted.await {

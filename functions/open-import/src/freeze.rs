@@ -39,17 +39,26 @@ async fn source_of(app: &App, job: &Job) -> StepResult<Source> {
     let Some(manifest_key) = info.get("manifest").and_then(Value::as_str) else {
         let request = StartRequest {
             merchant_id: job.merchant,
-            files: info.get("files").map(|files| serde_json::from_value(files.clone())).transpose().map_err(|e| invalid(format!("`files`: {e}")))?,
+            files: info
+                .get("files")
+                .map(|files| serde_json::from_value(files.clone()))
+                .transpose()
+                .map_err(|e| invalid(format!("`files`: {e}")))?,
             prefix: info.get("prefix").and_then(Value::as_str).map(str::to_owned),
             mapping: Some(job.mapping.clone()),
-            options: info.get("options").map(|options| serde_json::from_value(options.clone())).transpose().map_err(|e| invalid(format!("`options`: {e}")))?,
+            options: info
+                .get("options")
+                .map(|options| serde_json::from_value(options.clone()))
+                .transpose()
+                .map_err(|e| invalid(format!("`options`: {e}")))?,
         };
         return request.check().map_err(|error| invalid(error.to_string()));
     };
     let version = info.get("manifest_version").and_then(Value::as_str);
-    let object = app.objects.head(manifest_key, version).await?.ok_or_else(|| {
-        invalid(format!("{manifest_key} is not there any more; upload the manifest again"))
-    })?;
+    let object =
+        app.objects.head(manifest_key, version).await?.ok_or_else(|| {
+            invalid(format!("{manifest_key} is not there any more; upload the manifest again"))
+        })?;
     if object.bytes > 1024 * 1024 {
         return Err(invalid(format!("{manifest_key} is larger than 1 MiB")));
     }
@@ -60,7 +69,8 @@ async fn source_of(app: &App, job: &Job) -> StepResult<Source> {
     let source = request.check().map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
     let known = json!({ "files": request.files, "prefix": request.prefix, "options": request.options });
     let connection = app.db.connection().await?;
-    jobs::set_source(client(&connection), job, &without_nulls(known), &source.mapping, source.options).await?;
+    jobs::set_source(client(&connection), job, &without_nulls(known), &source.mapping, source.options)
+        .await?;
     Ok(source)
 }
 
@@ -85,7 +95,8 @@ async fn objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<Frozen
         match keys.len() {
             0 => return Err(StepError::invalid(format!("there is no file under {prefix}"))),
             n if n > MAX_FILES => {
-                let message = format!("there are more than {MAX_FILES} files under {prefix}: split the batch");
+                let message =
+                    format!("there are more than {MAX_FILES} files under {prefix}: split the batch");
                 return Err(StepError::invalid(message));
             }
             _ => {}
@@ -107,7 +118,9 @@ async fn objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<Frozen
     let missing: Vec<FileFault> = found
         .iter()
         .filter(|(_, object)| object.is_none())
-        .map(|(key, _)| FileFault::new(key, Fault::new(FaultReason::MissingObject, "there is no such object")))
+        .map(|(key, _)| {
+            FileFault::new(key, Fault::new(FaultReason::MissingObject, "there is no such object"))
+        })
         .collect();
     if !missing.is_empty() {
         return Err(rejected(app, job, missing, found.len()).await);

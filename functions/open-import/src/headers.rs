@@ -73,5 +73,8 @@ pub async fn rejected(app: &App, job: &Job, faults: Vec<FileFault>, of: usize) -
     }
     let shown: Vec<String> = faults.iter().take(10).map(ToString::to_string).collect();
     let more = if count > 10 { format!("; and {} more", count - 10) } else { String::new() };
-    StepError::new(StepErrorKind::FileRejected, format!("{count} of {of} files rejected: {}{more}", shown.join("; ")))
+    StepError::new(
+        StepErrorKind::FileRejected,
+        format!("{count} of {of} files rejected: {}{more}", shown.join("; ")),
+    )
 }

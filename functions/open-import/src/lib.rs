@@ -6,9 +6,9 @@ mod headers;
 mod start;
 
 use serde::{Deserialize, Serialize};
+use shared::db::files;
 use shared::db::jobs::{self, Job, Lease};
 use shared::db::pool::client;
-use shared::db::files;
 use shared::domain::buckets;
 use shared::domain::ids::JobId;
 use shared::domain::job::Status;
@@ -84,11 +84,16 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
     connection = app.db.connection().await?;
     if job.status == Status::Pending {
         if job.day_old {
-            let message = "waited a day for other imports of this merchant; start it again when they are done";
+            let message =
+                "waited a day for other imports of this merchant; start it again when they are done";
             return Err(StepError::new(StepErrorKind::ImportInProgress, message));
         }
         if jobs::take_lease(client(&connection), &job, &split_points).await? == Lease::Busy {
-            return Ok(Output::Wait { job_id: job.id, attempt: job.attempt, seconds: pause(job.age_seconds) });
+            return Ok(Output::Wait {
+                job_id: job.id,
+                attempt: job.attempt,
+                seconds: pause(job.age_seconds),
+            });
         }
     } else if job.split_points.is_none() {
         jobs::set_split_points(client(&connection), &job, &split_points).await?;

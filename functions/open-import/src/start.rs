@@ -83,7 +83,10 @@ async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> S
         return Err(StepError::invalid(format!("the event is about the bucket {}, not ours", object.bucket)));
     }
     let merchant = key::merchant_of(&object.key).ok_or_else(|| {
-        StepError::invalid(format!("key_outside_merchant: `{}` does not name a merchant in its second segment", object.key))
+        StepError::invalid(format!(
+            "key_outside_merchant: `{}` does not name a merchant in its second segment",
+            object.key
+        ))
     })?;
     key::check_key(merchant, &object.key).map_err(|error| StepError::invalid(error.to_string()))?;
     let what = if object.key.ends_with("/manifest.json") {
@@ -116,12 +119,13 @@ fn event_key(object: &UploadedObject) -> String {
 async fn register(app: &App, new: &NewJob<'_>) -> StepResult<Registered> {
     let connection = app.db.connection().await?;
     match jobs::register(client(&connection), new).await {
-        Err(error) if error.constraint() == Some("codes_import_jobs_merchant_id_fkey") => Ok(Registered::UnknownMerchant),
+        Err(error) if error.constraint() == Some("codes_import_jobs_merchant_id_fkey") => {
+            Ok(Registered::UnknownMerchant)
+        }
         Err(error) => Err(error.into()),
-        Ok(Registered::UnknownMerchant) => Err(StepError::new(
-            StepErrorKind::InvalidInput,
-            format!("there is no merchant {}", new.merchant),
-        )),
+        Ok(Registered::UnknownMerchant) => {
+            Err(StepError::new(StepErrorKind::InvalidInput, format!("there is no merchant {}", new.merchant)))
+        }
         Ok(registered) => Ok(registered),
     }
 }

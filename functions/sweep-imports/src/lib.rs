@@ -84,7 +84,9 @@ async fn how_it_ended(app: &App, job: &Silent) -> Option<String> {
             let error = execution.error().unwrap_or("no error");
             Some(format!("its execution ended ({}, {error}) without closing it", execution.status().as_str()))
         }
-        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Some("its execution is gone".to_owned()),
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => {
+            Some("its execution is gone".to_owned())
+        }
         Err(error) => {
             tracing::warn!(job_id = %job.job, error = %aws_sdk_sfn::error::DisplayErrorContext(error), "execution could not be looked up");
             None
@@ -98,7 +100,8 @@ async fn expire(app: &App) -> StepResult<usize> {
     drop(connection);
     let mut expired = 0;
     for (job, attempt) in waits {
-        expired += usize::from(end(app, job, attempt, Status::Expired, "nobody approved the import in time").await?);
+        expired +=
+            usize::from(end(app, job, attempt, Status::Expired, "nobody approved the import in time").await?);
     }
     Ok(expired)
 }

@@ -86,7 +86,10 @@ pub async fn plan(db: &Database, job_id: JobId, attempt: i32, time_left: Duratio
     if recheck && job.recheck_count > jobs::MAX_WAYS_BACK {
         return Err(StepError::new(
             StepErrorKind::CountMismatch,
-            format!("production moved {} times while this import was checked; try when it is quiet", job.recheck_count),
+            format!(
+                "production moved {} times while this import was checked; try when it is quiet",
+                job.recheck_count
+            ),
         ));
     }
     let loaded = files::list(client(&connection), job_id).await?;
@@ -106,12 +109,19 @@ fn check_loaded(files: &[files::ImportFile]) -> StepResult<()> {
     let failed: Vec<&str> = files.iter().filter_map(|file| file.error_message.as_deref()).collect();
     if !failed.is_empty() {
         let shown = failed.iter().take(10).copied().collect::<Vec<_>>().join("; ");
-        let more = if failed.len() > 10 { format!("; and {} more", failed.len() - 10) } else { String::new() };
-        let message = format!("{} of {} files rejected: {shown}{more}. The others stay loaded: correct and retry", failed.len(), files.len());
+        let more =
+            if failed.len() > 10 { format!("; and {} more", failed.len() - 10) } else { String::new() };
+        let message = format!(
+            "{} of {} files rejected: {shown}{more}. The others stay loaded: correct and retry",
+            failed.len(),
+            files.len()
+        );
         return Err(StepError::new(StepErrorKind::FileRejected, message));
     }
     match files.iter().find(|file| !file.is_loaded()) {
-        Some(file) => Err(StepError::new(StepErrorKind::Transient, format!("{} is not loaded yet", file.object.key))),
+        Some(file) => {
+            Err(StepError::new(StepErrorKind::Transient, format!("{} is not loaded yet", file.object.key)))
+        }
         None => Ok(()),
     }
 }
@@ -161,9 +171,8 @@ async fn save(
 ) -> StepResult<()> {
     const NAME: &str = "mark.plan";
     let tx = begin(connection, NAME, Limits { statement: time_left, ..Limits::short() }).await?;
-    let moved = sql::JOBS_CHECKING
-        .run(tx.client(), &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)])
-        .await?;
+    let moved =
+        sql::JOBS_CHECKING.run(tx.client(), &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)]).await?;
     if moved == 0 {
         return Err(jobs::refusal(tx.client(), job.id, job.attempt, Status::Loading).await);
     }

@@ -29,7 +29,12 @@ pub struct Closed {
 
 /// Brings a job to its end, once. An ending that comes too late, or from an attempt that is no longer current,
 /// changes nothing and answers with what the job is. Codes that are in stay in: such a job is completed.
-pub async fn close(connection: &mut Connection, job: JobId, attempt: i32, ending: &Ending) -> DbResult<Option<Closed>> {
+pub async fn close(
+    connection: &mut Connection,
+    job: JobId,
+    attempt: i32,
+    ending: &Ending,
+) -> DbResult<Option<Closed>> {
     const NAME: &str = "close";
     let tx = begin(connection, NAME, Limits::short()).await?;
     let note = match ending {
@@ -40,7 +45,9 @@ pub async fn close(connection: &mut Connection, job: JobId, attempt: i32, ending
     };
     let params: &[Param<'_>] = &[(&job.0, Type::UUID), (&attempt, Type::INT4), (&note, Type::TEXT)];
     let ended = match ending {
-        Ending::Completed { .. } => sql::JOBS_COMPLETE.opt(tx.client(), params).await?.map(|_| Status::Completed),
+        Ending::Completed { .. } => {
+            sql::JOBS_COMPLETE.opt(tx.client(), params).await?.map(|_| Status::Completed)
+        }
         Ending::Stopped { status, message, errors, only_waiting } => {
             let ended = sql::JOBS_END
                 .opt(
@@ -57,7 +64,9 @@ pub async fn close(connection: &mut Connection, job: JobId, attempt: i32, ending
                 .await?;
             match ended {
                 Some(row) => row.get::<_, &str>("status").parse().ok(),
-                None => sql::JOBS_COMPLETE_INSERTED.opt(tx.client(), params).await?.map(|_| Status::Completed),
+                None => {
+                    sql::JOBS_COMPLETE_INSERTED.opt(tx.client(), params).await?.map(|_| Status::Completed)
+                }
             }
         }
     };
@@ -66,7 +75,9 @@ pub async fn close(connection: &mut Connection, job: JobId, attempt: i32, ending
             let messages = vec![outbox::add(tx.client(), job, &Message::StateChanged).await?];
             Some(Closed { status, messages })
         }
-        None => jobs::find(tx.client(), job).await?.map(|found| Closed { status: found.status, messages: Vec::new() }),
+        None => jobs::find(tx.client(), job)
+            .await?
+            .map(|found| Closed { status: found.status, messages: Vec::new() }),
     };
     commit(tx, NAME).await?;
     Ok(closed)

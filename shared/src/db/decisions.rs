@@ -28,15 +28,21 @@ impl Actor {
 /// What became of a decision. `messages` are outbox rows to deliver now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Taken { messages: Vec<i64> },
+    Taken {
+        messages: Vec<i64>,
+    },
     /// No such job, or not one of the actor's merchants.
     NotFound,
     /// Another import of the merchant works.
-    MerchantBusy { by: Option<JobId> },
+    MerchantBusy {
+        by: Option<JobId>,
+    },
     /// The job's state doesn't allow it.
     WrongState(Status),
     /// The approval names another number of codes than are clean.
-    WrongCount { clean: i64 },
+    WrongCount {
+        clean: i64,
+    },
     /// More duplicates than allowed: the approval must say that it accepts them.
     Blocked,
     /// The same source is being imported by another job.
@@ -51,7 +57,12 @@ pub struct Approval {
 }
 
 /// `awaiting_approval -> processing`. The same approval again is `Taken` again and wakes the execution again.
-pub async fn approve(connection: &mut Connection, actor: &Actor, job: JobId, approval: Approval) -> DbResult<Decision> {
+pub async fn approve(
+    connection: &mut Connection,
+    actor: &Actor,
+    job: JobId,
+    approval: Approval,
+) -> DbResult<Decision> {
     const NAME: &str = "approve";
     let tx = begin(connection, NAME, Limits::short()).await?;
     let approved = sql::JOBS_APPROVE
@@ -86,8 +97,14 @@ pub async fn approve(connection: &mut Connection, actor: &Actor, job: JobId, app
     }
 }
 
-async fn why_not_approved(client: &Client, actor: &Actor, job: JobId, approval: Approval) -> DbResult<Decision> {
-    let Some(found) = super::jobs::find(client, job).await?.filter(|j| actor.merchants.contains(&j.merchant)) else {
+async fn why_not_approved(
+    client: &Client,
+    actor: &Actor,
+    job: JobId,
+    approval: Approval,
+) -> DbResult<Decision> {
+    let Some(found) = super::jobs::find(client, job).await?.filter(|j| actor.merchants.contains(&j.merchant))
+    else {
         return Ok(Decision::NotFound);
     };
     let same_count = found.clean == Some(approval.clean_count);
@@ -162,7 +179,9 @@ pub async fn retry(connection: &mut Connection, actor: &Actor, job: JobId) -> Db
             drop(tx);
             Ok(Decision::MerchantBusy { by: lease_holder(client(connection), job).await? })
         }
-        Err(error) if error.constraint() == Some("codes_import_jobs_active_source") => Ok(Decision::SourceActive),
+        Err(error) if error.constraint() == Some("codes_import_jobs_active_source") => {
+            Ok(Decision::SourceActive)
+        }
         Err(error) => Err(error),
     }
 }

@@ -52,7 +52,8 @@ impl DbError {
             Some(code) => {
                 let class = &code.code()[..2];
                 // 08 connection, 40 rollback (deadlock, serialization), 53 resources, 55P03 lock, 57P0x shutdown
-                matches!(class, "08" | "40" | "53") || matches!(code.code(), "55P03" | "57P01" | "57P02" | "57P03" | "25P03")
+                matches!(class, "08" | "40" | "53")
+                    || matches!(code.code(), "55P03" | "57P01" | "57P02" | "57P03" | "25P03")
             }
             // No SQLSTATE: the connection broke, or none could be had.
             None => self.postgres().is_none_or(|e| e.is_closed() || e.as_db_error().is_none()),

@@ -104,24 +104,27 @@ pub async fn freeze(
     const NAME: &str = "open.freeze";
     let tx = begin(connection, NAME, Limits::short()).await?;
     let frozen = sql::JOBS_FREEZE
-        .run(
-            tx.client(),
-            &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4), (&fingerprint, Type::TEXT)],
-        )
+        .run(tx.client(), &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4), (&fingerprint, Type::TEXT)])
         .await;
     match frozen {
         Ok(1) => {}
         Ok(_) => {
             let found = jobs::get(tx.client(), job.id).await?;
             // A ghost of this very step was quicker.
-            return if found.frozen { Ok(Freeze::Frozen) } else { Err(found.refusal(job.attempt, Status::Pending)) };
+            return if found.frozen {
+                Ok(Freeze::Frozen)
+            } else {
+                Err(found.refusal(job.attempt, Status::Pending))
+            };
         }
         Err(error) if error.constraint() == Some("codes_import_jobs_active_source") => {
             drop(tx);
             let params = &[(&job.merchant.0 as _, Type::UUID), (&fingerprint as _, Type::TEXT)];
             return match sql::JOBS_ACTIVE_SOURCE.opt(client(connection), params).await? {
                 Some(row) => Ok(Freeze::ActiveElsewhere(JobId(row.get("id")))),
-                None => Err(StepError::new(StepErrorKind::Transient, "the same import has just ended; try again")),
+                None => {
+                    Err(StepError::new(StepErrorKind::Transient, "the same import has just ended; try again"))
+                }
             };
         }
         Err(error) => return Err(error.into()),
@@ -159,7 +162,14 @@ pub async fn set_layouts(client: &Client, job: JobId, layouts: &[(i32, Layout)])
 }
 
 /// Notes why a file could not be loaded. Nothing of it is staged.
-pub async fn fail(client: &Client, job: JobId, attempt: i32, file_no: i32, fault: &Fault, message: &str) -> DbResult<()> {
+pub async fn fail(
+    client: &Client,
+    job: JobId,
+    attempt: i32,
+    file_no: i32,
+    fault: &Fault,
+    message: &str,
+) -> DbResult<()> {
     sql::FILES_FAILED
         .run(
             client,
@@ -197,13 +207,16 @@ impl<'a> FileLoad<'a> {
         time_left: Duration,
     ) -> StepResult<Option<Self>> {
         let tx = begin(connection, LOAD, Limits::bulk(time_left)).await?;
-        let claimed =
-            sql::FILES_CLAIM.run(tx.client(), &[(&job.id.0, Type::UUID), (&file.file_no, Type::INT4)]).await?;
+        let claimed = sql::FILES_CLAIM
+            .run(tx.client(), &[(&job.id.0, Type::UUID), (&file.file_no, Type::INT4)])
+            .await?;
         if claimed == 0 {
             return Ok(None);
         }
         // A load before a restart of the server left its rejects, which are logged.
-        sql::REJECTS_CLEAR.run(tx.client(), &[(&job.id.0, Type::UUID), (&file.object.key, Type::TEXT)]).await?;
+        sql::REJECTS_CLEAR
+            .run(tx.client(), &[(&job.id.0, Type::UUID), (&file.object.key, Type::TEXT)])
+            .await?;
         Ok(Some(Self {
             tx,
             job: job.id,
@@ -255,7 +268,10 @@ impl<'a> FileLoad<'a> {
             )
             .await?;
         if written != 1 {
-            return Err(StepError::internal(format!("file {} of job {} is not marked", self.file_no, self.job)));
+            return Err(StepError::internal(format!(
+                "file {} of job {} is not marked",
+                self.file_no, self.job
+            )));
         }
         jobs::fence(self.tx.client(), self.job, self.attempt, Status::Loading).await?;
         commit(self.tx, LOAD).await?;

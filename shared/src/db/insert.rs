@@ -31,12 +31,21 @@ impl From<StepError> for Stop {
 
 impl From<DbError> for Stop {
     fn from(error: DbError) -> Self {
-        if error.is_missing_table() { Self::Lost("a table is gone".into()) } else { Self::Error(error.into()) }
+        if error.is_missing_table() {
+            Self::Lost("a table is gone".into())
+        } else {
+            Self::Error(error.into())
+        }
     }
 }
 
 /// Inserts the job's clean codes. Run again after it committed, it answers what it did the first time.
-pub async fn insert_codes(db: &Database, job_id: JobId, attempt: i32, time_left: Duration) -> StepResult<jobs::Inserted> {
+pub async fn insert_codes(
+    db: &Database,
+    job_id: JobId,
+    attempt: i32,
+    time_left: Duration,
+) -> StepResult<jobs::Inserted> {
     let mut connection = db.connection().await?;
     let job = jobs::get(client(&connection), job_id).await?;
     if let (Some(done), true) = (job.inserted, job.attempt == attempt) {
@@ -167,7 +176,8 @@ fn check_pace(elapsed: Duration, time_left: Duration, done: i64, all: i64) -> Re
         let needed = elapsed.as_secs_f64() * all as f64 / done as f64;
         if needed > time_left.as_secs_f64() {
             let rate = done as f64 / elapsed.as_secs_f64();
-            let message = format!("inserting {all} codes at {rate:.0} rows/s takes longer than the function may run");
+            let message =
+                format!("inserting {all} codes at {rate:.0} rows/s takes longer than the function may run");
             return Err(out_of_time(&message).into());
         }
     }

@@ -281,8 +281,7 @@ pub async fn take_lease(client: &Client, job: &Job, split_points: &[String]) -> 
         Err(error) if error.constraint() == Some("codes_import_jobs_merchant_lease") => {}
         Err(error) => return Err(error.into()),
     }
-    let waiting =
-        sql::JOBS_WAIT.run(client, &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)]).await?;
+    let waiting = sql::JOBS_WAIT.run(client, &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)]).await?;
     if waiting == 0 {
         return Err(refusal(client, job.id, job.attempt, Status::Pending).await);
     }
@@ -320,9 +319,7 @@ pub async fn create_staging(connection: &mut Connection, job: &Job, buckets: usi
 pub async fn staging_lost(db: &Database, job: JobId, attempt: i32, found: &str) -> StepError {
     let recorded = async {
         let connection = db.connection().await?;
-        sql::JOBS_STAGING_LOST
-            .opt(client(&connection), &[(&job.0, Type::UUID), (&attempt, Type::INT4)])
-            .await
+        sql::JOBS_STAGING_LOST.opt(client(&connection), &[(&job.0, Type::UUID), (&attempt, Type::INT4)]).await
     };
     match recorded.await {
         Ok(_) => StepError::new(

@@ -29,6 +29,7 @@ pub async fn migrate(mut connection: Connection) -> DbResult<Migrated> {
     connection.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await.map_err(failed)?;
     let report = result.map_err(|e| DbError::new("migrate.run", e))?;
     let applied: Vec<i64> = report.applied_migrations().iter().map(|m| i64::from(m.version())).collect();
-    let version = embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
+    let version =
+        embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
     Ok(Migrated { applied, version: version.unwrap_or(0) })
 }

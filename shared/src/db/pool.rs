@@ -24,7 +24,8 @@ impl Database {
     /// `url`: `postgres://user:password@host:port/name?sslmode=require`. `ca_pem`: further roots to trust,
     /// such as the bundle of RDS, which no system store holds.
     pub fn new(url: &str, connections: usize, ca_pem: Option<&[u8]>) -> DbResult<Self> {
-        let mut config: Config = url.parse().map_err(|e: tokio_postgres::Error| DbError::new("pool.url", e))?;
+        let mut config: Config =
+            url.parse().map_err(|e: tokio_postgres::Error| DbError::new("pool.url", e))?;
         config.connect_timeout(Duration::from_secs(5));
         config.keepalives_idle(Duration::from_secs(30));
         config.application_name("onceload");

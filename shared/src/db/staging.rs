@@ -264,12 +264,7 @@ pub struct Marked {
 }
 
 /// Makes the chunk's side table anew and writes its duplicates.
-pub async fn mark(
-    tx: &Transaction<'_>,
-    job: JobId,
-    merchant: uuid::Uuid,
-    chunk: &Chunk,
-) -> DbResult<Marked> {
+pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: uuid::Uuid, chunk: &Chunk) -> DbResult<Marked> {
     const NAME: &str = "staging.mark";
     let side = side_table(job, chunk.number);
     tx.batch_execute(&format!(
@@ -353,11 +348,19 @@ SELECT count(*), count(*) FILTER (WHERE octet_length(b.code) NOT BETWEEN 1 AND 2
 }
 
 /// Points that cut a bucket into `parts`, from a sample of its rows, and how many rows each part holds.
-pub async fn cut(client: &Client, job: JobId, bucket: usize, parts: usize) -> DbResult<(Vec<String>, Vec<i64>)> {
+pub async fn cut(
+    client: &Client,
+    job: JobId,
+    bucket: usize,
+    parts: usize,
+) -> DbResult<(Vec<String>, Vec<i64>)> {
     const NAME: &str = "staging.cut";
     let table = bucket_table(job, bucket);
     let sample = client
-        .query_typed(&format!("-- {NAME}\nSELECT code FROM {table} TABLESAMPLE SYSTEM (2) REPEATABLE (1)"), &[])
+        .query_typed(
+            &format!("-- {NAME}\nSELECT code FROM {table} TABLESAMPLE SYSTEM (2) REPEATABLE (1)"),
+            &[],
+        )
         .await
         .map_err(|e| DbError::new(NAME, e))?;
     let sample: Vec<String> = sample.iter().map(|row| row.get(0)).collect();
@@ -400,12 +403,7 @@ fn clean_rows<'a>(
 }
 
 /// Inserts the clean rows of a chunk in order of code. Fails with `unique_violation` when one is there by now.
-pub async fn insert_clean(
-    client: &Client,
-    job: JobId,
-    merchant: uuid::Uuid,
-    chunk: &Chunk,
-) -> DbResult<u64> {
+pub async fn insert_clean(client: &Client, job: JobId, merchant: uuid::Uuid, chunk: &Chunk) -> DbResult<u64> {
     const NAME: &str = "staging.insert";
     let (from, params) = clean_rows(&job, &merchant, chunk);
     let sql = format!(

@@ -40,7 +40,12 @@ pub struct Validation {
 }
 
 /// `checking -> validating`, adds up and decides.
-pub async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duration) -> StepResult<Validation> {
+pub async fn validate(
+    db: &Database,
+    job_id: JobId,
+    attempt: i32,
+    time_left: Duration,
+) -> StepResult<Validation> {
     const NAME: &str = "validate";
     let mut connection = db.connection().await?;
     let moved = sql::JOBS_VALIDATING
@@ -52,7 +57,10 @@ pub async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Dur
     let job = jobs::get(client(&connection), job_id).await?;
     let states = chunks::list(client(&connection), &job).await?;
     if let Some(open) = states.iter().find(|state| !state.marked) {
-        return Err(StepError::internal(format!("chunk {} of job {job_id} is not marked", open.chunk.number)));
+        return Err(StepError::internal(format!(
+            "chunk {} of job {job_id} is not marked",
+            open.chunk.number
+        )));
     }
 
     let mut errors = Vec::new();
@@ -76,7 +84,8 @@ pub async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Dur
                 break;
             }
             if seen.invalid > 0 {
-                errors.push(format!("chunk {}: {} staged rows break a rule", state.chunk.number, seen.invalid));
+                errors
+                    .push(format!("chunk {}: {} staged rows break a rule", state.chunk.number, seen.invalid));
             }
             new_duplicates += (seen.existing - state.existing).max(0);
         }
@@ -120,7 +129,10 @@ pub async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Dur
     };
     save(client(&connection), job_id, attempt, &validation, checksum).await?;
     if !validation.valid {
-        return Err(StepError::internal(format!("staging of job {job_id} is not consistent: {}", validation.errors.join("; "))));
+        return Err(StepError::internal(format!(
+            "staging of job {job_id} is not consistent: {}",
+            validation.errors.join("; ")
+        )));
     }
     Ok(validation)
 }

@@ -29,12 +29,14 @@ pub async fn verify(db: &Database, job_id: JobId, time_left: Duration) -> StepRe
     let mut connection = db.connection().await?;
     let job = jobs::get(client(&connection), job_id).await?;
     let Some(expected) = job.inserted else {
-        return Err(StepError::invalid(format!("job {job_id} has inserted nothing yet: it is {}", job.status.as_str())));
+        return Err(StepError::invalid(format!(
+            "job {job_id} has inserted nothing yet: it is {}",
+            job.status.as_str()
+        )));
     };
     let tx = begin(&mut connection, NAME, Limits::bulk(time_left)).await?;
-    let row = sql::CODES_VERIFY
-        .one(tx.client(), &[(&job_id.0, Type::UUID), (&job.merchant.0, Type::UUID)])
-        .await?;
+    let row =
+        sql::CODES_VERIFY.one(tx.client(), &[(&job_id.0, Type::UUID), (&job.merchant.0, Type::UUID)]).await?;
     let (actual, checksum): (i64, i64) = (row.get("codes"), row.get("checksum"));
     let mut problems = Vec::new();
     if actual != expected.codes {
@@ -61,7 +63,9 @@ pub async fn verify(db: &Database, job_id: JobId, time_left: Duration) -> StepRe
         verified: problems.is_empty(),
         problems,
     };
-    sql::JOBS_VERIFIED.run(tx.client(), &[(&job_id.0, Type::UUID), (&Json(&verification), Type::JSONB)]).await?;
+    sql::JOBS_VERIFIED
+        .run(tx.client(), &[(&job_id.0, Type::UUID), (&Json(&verification), Type::JSONB)])
+        .await?;
     commit(tx, NAME).await?;
     Ok(verification)
 }

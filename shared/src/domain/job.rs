@@ -91,10 +91,14 @@ mod tests {
     #[test]
     fn every_state_is_reachable_and_every_unfinished_one_can_end() {
         for status in Status::ALL {
-            let reachable = *status == Status::Pending || Status::ALL.iter().any(|from| from.may_become(*status));
+            let reachable =
+                *status == Status::Pending || Status::ALL.iter().any(|from| from.may_become(*status));
             assert!(reachable, "{status:?}");
             if !status.is_final() {
-                assert!(status.may_become(Status::Failed) && status.may_become(Status::Cancelled), "{status:?}");
+                assert!(
+                    status.may_become(Status::Failed) && status.may_become(Status::Cancelled),
+                    "{status:?}"
+                );
             }
         }
     }

@@ -12,9 +12,7 @@ const ROOTS: [&str; 3] = ["import", "stage", "uploads"];
 /// Why a key or prefix is refused. `Display` is for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
-    #[error(
-        "key_outside_merchant: `{key}` must begin with import/, stage/ or uploads/, then {merchant}/"
-    )]
+    #[error("key_outside_merchant: `{key}` must begin with import/, stage/ or uploads/, then {merchant}/")]
     OutsideMerchant { key: String, merchant: MerchantId },
     #[error("key_outside_merchant: `{key}` holds an empty, `.` or `..` segment")]
     Segment { key: String },

@@ -124,7 +124,12 @@ impl Layout {
 /// Reads the layout from the first bytes of a file, already decompressed.
 ///
 /// `complete`: these bytes are the whole file.
-pub fn read(head: &[u8], complete: bool, compression: Compression, mapping: &Mapping) -> Result<Layout, Fault> {
+pub fn read(
+    head: &[u8],
+    complete: bool,
+    compression: Compression,
+    mapping: &Mapping,
+) -> Result<Layout, Fault> {
     let text = strip_bom(head)?;
     let header_end = check_text(text, complete)?;
     let layout = best_layout(&text[..header_end], compression, mapping)?;
@@ -229,14 +234,19 @@ fn columns(
 ) -> Result<Layout, Fault> {
     for (field, wanted) in mapping {
         if !header.iter().any(|name| fold(name) == fold(wanted)) {
-            let detail = format!("the mapping takes `{field}` from `{wanted}`, which the header does not have");
+            let detail =
+                format!("the mapping takes `{field}` from `{wanted}`, which the header does not have");
             return Err(Fault::at_line(FaultReason::MissingColumn, 1, detail));
         }
     }
     let columns: Vec<Option<Field>> = header.iter().map(|name| field_of(name, mapping)).collect();
     for field in Field::ALL {
-        let holding: Vec<&str> =
-            header.iter().zip(&columns).filter(|(_, c)| **c == Some(field)).map(|(h, _)| h.as_str()).collect();
+        let holding: Vec<&str> = header
+            .iter()
+            .zip(&columns)
+            .filter(|(_, c)| **c == Some(field))
+            .map(|(h, _)| h.as_str())
+            .collect();
         if holding.len() > 1 {
             let detail = format!("`{}` all mean `{}`", holding.join("`, `"), field.as_str());
             return Err(Fault::at_line(FaultReason::DuplicateColumn, 1, detail));
@@ -245,7 +255,11 @@ fn columns(
     if !columns.contains(&Some(Field::Code)) {
         let shown: Vec<&str> = header.iter().take(20).map(String::as_str).collect();
         let detail = format!("the header is `{}`", shown.join("`, `"));
-        return Err(Fault::at_line(FaultReason::NoCodeColumn, 1, detail.chars().take(400).collect::<String>()));
+        return Err(Fault::at_line(
+            FaultReason::NoCodeColumn,
+            1,
+            detail.chars().take(400).collect::<String>(),
+        ));
     }
     let unknown = header.iter().zip(&columns).filter(|(_, c)| c.is_none()).map(|(h, _)| h.clone()).collect();
     Ok(Layout { compression, delimiter, columns, header, unknown })
@@ -292,7 +306,8 @@ mod tests {
     #[test]
     fn finds_delimiter_and_aliases() {
         for delimiter in [",", ";", "\t", "|"] {
-            let text = ["Code", "Serial Number", "BATCH_ID", "Product_Name", "colour"].join(delimiter) + "\r\nA\r\n";
+            let text =
+                ["Code", "Serial Number", "BATCH_ID", "Product_Name", "colour"].join(delimiter) + "\r\nA\r\n";
             let layout = of(text.as_bytes()).expect("layout");
             assert_eq!(char::from(layout.delimiter).to_string(), delimiter);
             assert_eq!(
@@ -327,7 +342,8 @@ mod tests {
     #[test]
     fn a_mapping_decides() {
         let mapping = Mapping::from([("code".into(), "Voucher".into()), ("sku".into(), "serial".into())]);
-        let layout = read(b"voucher,code,serial\nA,B,C\n", true, Compression::None, &mapping).expect("layout");
+        let layout =
+            read(b"voucher,code,serial\nA,B,C\n", true, Compression::None, &mapping).expect("layout");
         assert_eq!(layout.columns, [Some(Field::Code), None, Some(Field::Sku)]);
         let fault = read(b"code\nA\n", true, Compression::None, &mapping).expect_err("no voucher");
         assert_eq!(fault.reason, FaultReason::MissingColumn);

@@ -114,7 +114,12 @@ impl RowParser {
             sku_name: text(Field::SkuName, field(Field::SkuName).unwrap_or_default())?,
             batch_code: text(Field::BatchCode, field(Field::BatchCode).unwrap_or_default())?,
             price: value(Field::Price, field(Field::Price), RejectReason::InvalidPrice, price)?,
-            window_start: value(Field::WindowStart, field(Field::WindowStart), RejectReason::InvalidDate, date)?,
+            window_start: value(
+                Field::WindowStart,
+                field(Field::WindowStart),
+                RejectReason::InvalidDate,
+                date,
+            )?,
             window_end: value(Field::WindowEnd, field(Field::WindowEnd), RejectReason::InvalidDate, date)?,
         })
     }
@@ -331,7 +336,11 @@ mod tests {
             ("code,window_start", &[b"A", b"31.12.2026"], Some(RejectReason::InvalidDate)),
             ("code,window_start", &[b"A", b"2026-02-29"], Some(RejectReason::InvalidDate)),
             ("code,merchant_id", &[b"A", b"42"], Some(RejectReason::InvalidMerchantId)),
-            ("code,merchant_id", &[b"A", b"00000000-0000-0000-0000-000000000001"], Some(RejectReason::MerchantMismatch)),
+            (
+                "code,merchant_id",
+                &[b"A", b"00000000-0000-0000-0000-000000000001"],
+                Some(RejectReason::MerchantMismatch),
+            ),
             ("code,merchant_id", &[b"A", own.as_bytes()], None),
             ("code", &[b"A\0"], Some(RejectReason::NulByte)),
             ("code", &[b"A", b""], Some(RejectReason::ExtraFields)),
@@ -358,8 +367,19 @@ mod tests {
         ] {
             assert_eq!(date(text.as_bytes()), Some(micros), "{text}");
         }
-        for bad in ["1970-1-1", "1970-01-01T", "1970-01-01T24:00", "1970-01-01T1:00", "19700101", "1970-01-01T00:00:00.",
-                    "1970-01-01T00:00+1", "0000-01-01", "1970-01-01x", "1970-01-01T00:00:60", "1970-01-01T00"] {
+        for bad in [
+            "1970-1-1",
+            "1970-01-01T",
+            "1970-01-01T24:00",
+            "1970-01-01T1:00",
+            "19700101",
+            "1970-01-01T00:00:00.",
+            "1970-01-01T00:00+1",
+            "0000-01-01",
+            "1970-01-01x",
+            "1970-01-01T00:00:60",
+            "1970-01-01T00",
+        ] {
             assert_eq!(date(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -236,7 +236,8 @@ fn field_errors<'a, T: Deserialize<'a>>(input: &'a serde_json::Value) -> Result<
 }
 
 fn upload(input: &serde_json::Value) -> Result<UploadedObject, DoorError> {
-    let text = |pointer: &'static str| input.pointer(pointer).and_then(|v| v.as_str()).filter(|s| !s.is_empty());
+    let text =
+        |pointer: &'static str| input.pointer(pointer).and_then(|v| v.as_str()).filter(|s| !s.is_empty());
     let bucket = text("/detail/bucket/name").ok_or(DoorError::Event("detail.bucket.name"))?;
     let key = text("/detail/object/key").ok_or(DoorError::Event("detail.object.key"))?;
     let version_id = text("/detail/object/version-id");

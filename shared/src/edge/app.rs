@@ -114,7 +114,10 @@ async fn database_url(aws: &SdkConfig) -> Result<String, ConfigError> {
     {
         return Ok(url);
     }
-    let arn = std::env::var("DATABASE_SECRET_ARN").ok().filter(|arn| !arn.is_empty()).ok_or(ConfigError::NoDatabase)?;
+    let arn = std::env::var("DATABASE_SECRET_ARN")
+        .ok()
+        .filter(|arn| !arn.is_empty())
+        .ok_or(ConfigError::NoDatabase)?;
     let secret = aws_sdk_secretsmanager::Client::new(aws)
         .get_secret_value()
         .secret_id(arn)

@@ -45,7 +45,11 @@ struct Tee {
 }
 
 impl AsyncRead for Tee {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         // The parser asks for more: all that is kept belongs to one unfinished record.
         if self.kept.len() - self.start > MAX_RECORD_BYTES {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::FileTooLarge, "record too long")));
@@ -200,7 +204,11 @@ impl Records {
 
     fn open_quote_fault(&self, raw: &[u8], at: usize) -> Fault {
         let line = self.line + u64::try_from(memchr::memchr_iter(b'\n', &raw[..at]).count()).unwrap_or(0);
-        Fault::at_line(FaultReason::UnterminatedQuote, line, "a quote that opens on this line is never closed")
+        Fault::at_line(
+            FaultReason::UnterminatedQuote,
+            line,
+            "a quote that opens on this line is never closed",
+        )
     }
 
     /// What a failed read says.
@@ -380,7 +388,11 @@ mod tests {
     fn a_line_without_end_is_read_in_bounded_memory() {
         struct Endless(u64);
         impl AsyncRead for Endless {
-            fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            fn poll_read(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
                 let n = buf.remaining();
                 buf.initialize_unfilled().fill(b'x');
                 buf.advance(n);
@@ -389,7 +401,9 @@ mod tests {
                 Poll::Ready(Ok(()))
             }
         }
-        let fault = block_on(Records::new(Box::pin(Endless(0)), b',').next()).map_err(file_fault).expect_err("too long");
+        let fault = block_on(Records::new(Box::pin(Endless(0)), b',').next())
+            .map_err(file_fault)
+            .expect_err("too long");
         assert_eq!(fault.reason, FaultReason::RecordTooLong);
     }
 

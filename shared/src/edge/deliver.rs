@@ -50,7 +50,14 @@ async fn send(app: &App, claimed: &Claimed) -> Result<(), String> {
         Message::StopExecution { execution_arn } => stop_execution(app, execution_arn).await,
         Message::TaskSuccess { attempt } => task_success(app, claimed.job, *attempt).await,
         Message::TaskFailure { token } => {
-            let sent = app.states.send_task_failure().task_token(token).error("Cancelled").cause("the import was cancelled").send().await;
+            let sent = app
+                .states
+                .send_task_failure()
+                .task_token(token)
+                .error("Cancelled")
+                .cause("the import was cancelled")
+                .send()
+                .await;
             gone_is_fine(sent.map(|_| ()))
         }
         Message::StateChanged => state_changed(app, claimed.job).await,
@@ -75,7 +82,14 @@ async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Stri
 }
 
 async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
-    let stopped = app.states.stop_execution().execution_arn(arn).error("Superseded").cause("another import took over").send().await;
+    let stopped = app
+        .states
+        .stop_execution()
+        .execution_arn(arn)
+        .error("Superseded")
+        .cause("another import took over")
+        .send()
+        .await;
     match stopped {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(()),
@@ -94,7 +108,13 @@ async fn task_success(app: &App, job: JobId, attempt: i32) -> Result<(), String>
         _ => return Ok(()),
     };
     let Some(token) = token else { return Ok(()) };
-    let sent = app.states.send_task_success().task_token(token).output(json!({ "approved": true }).to_string()).send().await;
+    let sent = app
+        .states
+        .send_task_success()
+        .task_token(token)
+        .output(json!({ "approved": true }).to_string())
+        .send()
+        .await;
     gone_is_fine(sent.map(|_| ()))
 }
 
@@ -106,7 +126,9 @@ where
 {
     match sent {
         Ok(()) => Ok(()),
-        Err(error) if matches!(error.code(), Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken")) => Ok(()),
+        Err(error) if matches!(error.code(), Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken")) => {
+            Ok(())
+        }
         Err(error) => Err(DisplayErrorContext(error).to_string()),
     }
 }
@@ -135,7 +157,18 @@ async fn event_detail(app: &App, job: JobId) -> DbResult<Option<Value>> {
     let filter = Filter { merchants: vec![found.merchant], job: Some(job), limit: 1, ..Filter::default() };
     let (shown, _) = read::jobs(client(&connection), &filter).await?;
     Ok(shown.into_iter().next().map(|job| {
-        let members = ["job_id", "merchant_id", "status", "attempt", "created_at", "created_by", "completed_at", "counts", "blocked", "error_message"];
+        let members = [
+            "job_id",
+            "merchant_id",
+            "status",
+            "attempt",
+            "created_at",
+            "created_by",
+            "completed_at",
+            "counts",
+            "blocked",
+            "error_message",
+        ];
         Value::Object(members.iter().map(|name| ((*name).to_owned(), job[*name].clone())).collect())
     }))
 }

@@ -29,18 +29,33 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(
+        status: StatusCode,
+        name: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { status, name, title, detail: detail.into(), members: json!({}), retry_after: None }
     }
 
     /// 401: the authorizer lets no such request through; a misconfigured one must not open the door.
     pub fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", "The request carries no valid token.")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Unauthorized",
+            "The request carries no valid token.",
+        )
     }
 
     /// 404 for what doesn't exist and for what the caller may not see: the two can't be told apart.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", "There is no such resource, or it is not yours.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "Not found",
+            "There is no such resource, or it is not yours.",
+        )
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {

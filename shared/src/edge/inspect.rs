@@ -30,7 +30,12 @@ pub struct Inspected {
 }
 
 /// Reads the head of a file. The outer error is S3's, the inner one the file's.
-pub async fn inspect(objects: &Objects, object: &FrozenObject, mapping: &Mapping, probe: bool) -> StepResult<Result<Inspected, Fault>> {
+pub async fn inspect(
+    objects: &Objects,
+    object: &FrozenObject,
+    mapping: &Mapping,
+    probe: bool,
+) -> StepResult<Result<Inspected, Fault>> {
     let head = objects.range(object, 0..=HEAD_BYTES - 1).await?;
     let complete = object.bytes <= HEAD_BYTES;
     let (text, ended) = match head_text(&head, complete).await {
@@ -85,7 +90,11 @@ async fn codes(text: &[u8], layout: &Layout, skip: usize) -> Vec<String> {
     let mut seen = 0;
     while codes.len() < CODES_PER_PLACE && matches!(records.next().await, Ok(Next::Record)) {
         seen += 1;
-        let code = records.record().get(column).map(<[u8]>::trim_ascii).and_then(|code| std::str::from_utf8(code).ok());
+        let code = records
+            .record()
+            .get(column)
+            .map(<[u8]>::trim_ascii)
+            .and_then(|code| std::str::from_utf8(code).ok());
         if seen > skip
             && Record::len(records.record()) <= layout.columns.len()
             && let Some(code) = code.filter(|code| (1..=255).contains(&code.len()) && !code.contains('\0'))

@@ -69,7 +69,13 @@ impl Objects {
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| s3_error("listing", prefix, error))?;
-            keys.extend(page.contents().iter().filter_map(|o| o.key()).filter(|k| !k.ends_with('/')).map(str::to_owned));
+            keys.extend(
+                page.contents()
+                    .iter()
+                    .filter_map(|o| o.key())
+                    .filter(|k| !k.ends_with('/'))
+                    .map(str::to_owned),
+            );
             if keys.len() > limit {
                 keys.truncate(limit + 1);
                 break;
@@ -96,7 +102,11 @@ impl Objects {
                     .map_err(|error| s3_error("reading", &object.key, error))?;
                 let body = got.body.collect().await;
                 body.map(|body| body.into_bytes()).map_err(|error| {
-                    StepError::with_source(StepErrorKind::Transient, format!("reading {} broke off", object.key), error)
+                    StepError::with_source(
+                        StepErrorKind::Transient,
+                        format!("reading {} broke off", object.key),
+                        error,
+                    )
                 })
             };
             match read.await {
@@ -108,7 +118,11 @@ impl Objects {
         Err(last.unwrap_or_else(|| StepError::internal("no attempt was made")))
     }
 
-    async fn get(&self, object: &FrozenObject, range: &str) -> Result<GetObjectOutput, SdkError<GetObjectError>> {
+    async fn get(
+        &self,
+        object: &FrozenObject,
+        range: &str,
+    ) -> Result<GetObjectOutput, SdkError<GetObjectError>> {
         self.client
             .get_object()
             .bucket(&self.bucket)
@@ -128,7 +142,11 @@ impl Objects {
 
     /// The whole object, chunk by chunk. Picks up where S3 breaks off, as long as it makes headway.
     /// `received` counts the bytes that have arrived.
-    pub fn stream(&self, object: &FrozenObject, received: Arc<AtomicI64>) -> mpsc::Receiver<std::io::Result<Bytes>> {
+    pub fn stream(
+        &self,
+        object: &FrozenObject,
+        received: Arc<AtomicI64>,
+    ) -> mpsc::Receiver<std::io::Result<Bytes>> {
         let (sender, receiver) = mpsc::channel(16);
         let (objects, object) = (self.clone(), object.clone());
         tokio::spawn(async move {

@@ -78,16 +78,17 @@ where
 }
 
 fn parse<I: DeserializeOwned>(payload: serde_json::Value) -> StepResult<I> {
-    serde_path_to_error::deserialize(payload).map_err(|error| {
-        StepError::invalid(format!("input: `{}`: {}", error.path(), error.inner()))
-    })
+    serde_path_to_error::deserialize(payload)
+        .map_err(|error| StepError::invalid(format!("input: `{}`: {}", error.path(), error.inner())))
 }
 
 /// Logs an error with its causes and turns it into what the runtime sends.
 fn report(error: &StepError) -> Diagnostic {
     let causes = causes(error);
     match error.kind {
-        StepErrorKind::Internal => tracing::error!(error_type = error.kind.as_str(), message = %error, causes, "step failed"),
+        StepErrorKind::Internal => {
+            tracing::error!(error_type = error.kind.as_str(), message = %error, causes, "step failed")
+        }
         _ => tracing::warn!(error_type = error.kind.as_str(), message = %error, causes, "step stopped"),
     }
     Diagnostic { error_type: error.kind.as_str().to_owned(), error_message: error.message.clone() }
