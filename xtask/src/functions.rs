@@ -10,15 +10,19 @@ use crate::{Context, Error, Result, process, project, say};
 
 /// Builds every package under `functions/` and answers the executable of each by its name.
 ///
-/// It builds the whole workspace: which features a dependency is compiled with depends on the packages that are
-/// selected, and another selection here than in `cargo test` would compile the AWS SDK twice.
+/// It selects the whole workspace, and of that the functions' binaries: which features a dependency is compiled
+/// with depends on the packages that are selected, and another selection here than in `cargo test` would compile
+/// the AWS SDK twice.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
     let names = project::functions()?;
     let step = say::step(format!("Building {} functions", names.len()));
     let mut cargo = project::cargo();
     cargo
-        .args(["build", "--workspace", "--bins", "--message-format", "json-render-diagnostics"])
+        .args(["build", "--workspace", "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit());
+    for name in &names {
+        cargo.args(["--bin", name]);
+    }
     let messages = process::ask(&mut cargo, b"").map_err(|error| match error {
         Error::Program { .. } => Error::advice("the functions don't compile: see above"),
         other => other,
