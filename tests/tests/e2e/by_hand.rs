@@ -1,0 +1,119 @@
+//! `start-execution` by hand: what is asked is checked, and a refusal is seen where the merchant is known.
+
+use crate::csv;
+use crate::merchant::{Merchant, counts, id_of};
+use crate::stack::value;
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde_json::json;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn files_or_a_prefix() {
+    let merchant = Merchant::new("by hand").await;
+    let keys = ["a.csv", "b.csv"].map(|name| merchant.key("uploads", &format!("u1/{name}")));
+    merchant.put(&keys[0], csv::file(&csv::codes("A", 0..30))).await;
+    merchant.put(&keys[1], csv::file(&csv::codes("B", 0..30))).await;
+
+    let execution = merchant.start(&json!({ "merchant_id": merchant.id, "files": [keys[0]] })).await;
+    let first = merchant.only_import().await;
+    merchant.reaches(&first, "awaiting_approval").await;
+
+    // The same files again while the first import is not over: refused, and it says which.
+    let again = merchant.start(&json!({ "merchant_id": merchant.id, "files": [keys[0]] })).await;
+    let refused = id_of(&merchant.imports(2).await[1]);
+    let failed = merchant.reaches(&refused, "failed").await;
+    assert!(failed["error_message"].as_str().is_some_and(|says| says.contains(&first)), "{failed:#}");
+    assert_eq!(merchant.ended(&again).await.error, "ImportInProgress");
+
+    assert_eq!(merchant.approve(&first, 30).await.status, 202);
+    merchant.reaches(&first, "completed").await;
+    assert_eq!(merchant.ended(&execution).await.status, ExecutionStatus::Succeeded);
+
+    let execution = merchant
+        .start(&json!({ "merchant_id": merchant.id, "prefix": merchant.key("uploads", "u1/") }))
+        .await;
+    let second = id_of(&merchant.imports(3).await[2]);
+    let waiting = merchant.reaches(&second, "awaiting_approval").await;
+    assert_eq!(counts(&waiting, ["records", "database_duplicates", "clean"]), [60, 30, 30]);
+    assert_eq!(merchant.approve(&second, 30).await.status, 202);
+    merchant.reaches(&second, "completed").await;
+    assert_eq!(merchant.ended(&execution).await.output["insert"]["codes_inserted"], json!(30));
+    assert_eq!(merchant.code_count().await, 60);
+    assert_eq!(merchant.at_rest().await, 3, "what lies under uploads/ starts nothing by itself");
+}
+
+#[tokio::test]
+async fn what_cannot_be_carried_out_is_refused_and_seen() {
+    let merchant = Merchant::new("refused").await;
+    let other = Merchant::on(merchant.stack.clone(), "another tenant").await;
+    let foreign = other.key("uploads", "secret.csv");
+    other.put(&foreign, csv::file(&csv::codes("SECRET", 0..5))).await;
+    let own = merchant.key("uploads", "a.csv");
+    merchant.put(&own, csv::file(&csv::codes("A", 0..5))).await;
+    let id = merchant.id;
+
+    let cases = [
+        (json!({ "merchant_id": id, "files": [own, foreign] }), "key_outside_merchant"),
+        (json!({ "merchant_id": id, "prefix": format!("uploads/{}/", other.id) }), "key_outside_merchant"),
+        (json!({ "merchant_id": id, "prefix": format!("uploads/{id}") }), "key_outside_merchant"),
+        (
+            json!({ "merchant_id": id, "files": [format!("uploads/{id}/../{}/secret.csv", other.id)] }),
+            "key_outside_merchant",
+        ),
+        (json!({ "merchant_id": id, "files": [own], "options": { "max_reject": 1 } }), "max_reject"),
+        (json!({ "merchant_id": id, "files": [own], "prefix": own }), "not both"),
+        (json!({ "merchant_id": id }), "not neither"),
+        (json!({ "merchant_id": id, "files": [own], "mapping": { "colour": "Colour" } }), "colour"),
+        (json!({ "merchant_id": id, "files": [own], "bucket": "elsewhere" }), "bucket"),
+    ];
+    let ended = futures_util::future::join_all(cases.iter().map(async |(input, says)| {
+        let execution = merchant.start(input).await;
+        let ended = merchant.ended(&execution).await;
+        let sql = format!("SELECT id FROM codes_import_jobs WHERE execution_arn = '{execution}'");
+        (says, ended, value(&merchant.db, &sql).await)
+    }))
+    .await;
+    for (says, ended, job) in ended {
+        assert_eq!(
+            (ended.status.clone(), ended.error.as_str()),
+            (ExecutionStatus::Failed, "InvalidInput"),
+            "{says}: {ended:?}"
+        );
+        assert!(ended.cause.contains(says), "{says}: {ended:?}");
+        let failed = merchant.import(&job).await;
+        assert_eq!(failed["status"], json!("failed"), "{says}");
+        assert!(failed["error_message"].as_str().is_some_and(|message| message.contains(says)), "{failed:#}");
+        assert_eq!(failed["validation_errors"][0]["reason"], json!("InvalidInput"), "{failed:#}");
+        assert_eq!(failed["files"]["total"], json!(0), "{says}");
+        assert!(merchant.staging(&job, 'b').await.is_empty(), "{says}: nothing may be staged");
+    }
+    assert_eq!(merchant.imports(cases.len()).await.len(), cases.len());
+    assert_eq!((merchant.code_count().await, other.code_count().await), (0, 0));
+    merchant.at_rest().await;
+}
+
+#[tokio::test]
+async fn a_merchant_that_is_not_there_has_no_job() {
+    let merchant = Merchant::new("unknown").await;
+    let nobody = Uuid::now_v7();
+    let execution =
+        merchant.start(&json!({ "merchant_id": nobody, "files": [format!("uploads/{nobody}/a.csv")] })).await;
+    let ended = merchant.ended(&execution).await;
+    assert_eq!(
+        (ended.status.clone(), ended.error.as_str()),
+        (ExecutionStatus::Failed, "InvalidInput"),
+        "{ended:?}"
+    );
+    assert!(ended.cause.contains("merchant"), "{ended:?}");
+    let sql = format!("SELECT count(*) FROM codes_import_jobs WHERE merchant_id = '{nobody}'");
+    assert_eq!(value(&merchant.db, &sql).await, "0");
+
+    for input in [json!({ "anything": 1 }), json!([]), json!({ "job_id": Uuid::now_v7(), "attempt": 1 })] {
+        let ended = merchant.ended(&merchant.start(&input).await).await;
+        assert_eq!(
+            (ended.status.clone(), ended.error.as_str()),
+            (ExecutionStatus::Failed, "InvalidInput"),
+            "{input}: {ended:?}"
+        );
+    }
+}

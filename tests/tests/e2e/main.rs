@@ -1,0 +1,22 @@
+//! The whole service on the local stack, driven as its users drive it: objects in S3, executions of the state
+//! machine, the HTTP API. PostgreSQL is looked at, and changed only to play what happens around an import: codes
+//! that appear, a rollback of another job, a server that lost unlogged tables.
+//!
+//! `cargo xtask test --only e2e` brings the stack up and names it in `ONCELOAD_STACK`. Each test has merchants of
+//! its own, so all of them run beside each other, and waits for what it can see, never for a time.
+
+mod api;
+mod approval;
+mod bad_files;
+mod blocker;
+mod by_hand;
+mod csv;
+mod front_door;
+mod killed;
+mod logs;
+mod lost_staging;
+mod merchant;
+mod moved;
+mod queue;
+mod rejected;
+mod stack;

@@ -1,0 +1,299 @@
+//! A merchant of a test's own, and what its operator, the first demo user, can do.
+
+use crate::stack::{Answer, Stack, rows, until, value};
+use aws_sdk_sfn::types::ExecutionStatus;
+use serde_json::{Value, json};
+use std::time::SystemTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+pub struct Merchant {
+    pub id: Uuid,
+    pub stack: Stack,
+    pub db: Client,
+    since: SystemTime,
+}
+
+/// How an execution ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExecutionStatus,
+    pub output: Value,
+    pub error: String,
+    pub cause: String,
+}
+
+impl Merchant {
+    pub async fn new(name: &str) -> Self {
+        Self::on(Stack::connect().await, name).await
+    }
+
+    pub async fn on(stack: Stack, name: &str) -> Self {
+        let (id, db) = (Uuid::now_v7(), stack.database().await);
+        let user = &stack.file.users[0].user_id;
+        db.batch_execute(&format!(
+            "INSERT INTO merchants (id, name) VALUES ('{id}', '{name}');
+             INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{id}', '{user}')"
+        ))
+        .await
+        .expect("a merchant");
+        Self { id, stack, db, since: SystemTime::now() }
+    }
+
+    // ------------------------------------------------------------ objects
+
+    /// `{root}/{merchant}/{name}`
+    pub fn key(&self, root: &str, name: &str) -> String {
+        format!("{root}/{}/{name}", self.id)
+    }
+
+    /// Uploads an object and answers its version.
+    pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
+        let body = aws_sdk_s3::primitives::ByteStream::from(body.into());
+        let put = self.stack.s3.put_object().bucket(&self.stack.file.bucket).key(key).body(body).send().await;
+        put.expect("an upload").version_id.expect("the bucket keeps versions")
+    }
+
+    // ------------------------------------------------------------ executions
+
+    /// `start-execution` by hand.
+    pub async fn start(&self, input: &Value) -> String {
+        let machine = &self.stack.file.state_machine_arn;
+        let started = self.stack.states.start_execution().state_machine_arn(machine).input(input.to_string());
+        started.send().await.expect("an execution").execution_arn
+    }
+
+    pub async fn ended(&self, execution: &str) -> Ended {
+        until("the end of the execution", async || {
+            let found = self.stack.states.describe_execution().execution_arn(execution).send().await;
+            let found = found.expect("the execution");
+            (*found.status() != ExecutionStatus::Running).then(|| Ended {
+                status: found.status.clone(),
+                output: found.output().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(),
+                error: found.error.unwrap_or_default(),
+                cause: found.cause.unwrap_or_default(),
+            })
+        })
+        .await
+    }
+
+    /// The end of the execution that has the job.
+    pub async fn execution_of(&self, job: &str) -> Ended {
+        let sql = format!("SELECT execution_arn FROM codes_import_jobs WHERE id = '{job}'");
+        self.ended(&value(&self.db, &sql).await).await
+    }
+
+    /// All executions about this merchant: (ARN, whether it still runs).
+    async fn executions(&self) -> Vec<(String, bool)> {
+        let jobs =
+            rows(&self.db, &format!("SELECT id FROM codes_import_jobs WHERE merchant_id = '{}'", self.id))
+                .await;
+        let names: Vec<String> = jobs.into_iter().flatten().chain([self.id.to_string()]).collect();
+        let listed = self
+            .stack
+            .states
+            .list_executions()
+            .state_machine_arn(&self.stack.file.state_machine_arn)
+            .send()
+            .await
+            .expect("executions");
+        let mut found = Vec::new();
+        for execution in listed.executions() {
+            let started = SystemTime::try_from(*execution.start_date()).expect("a date");
+            if started + std::time::Duration::from_secs(2) < self.since {
+                continue;
+            }
+            let arn = execution.execution_arn();
+            let described = self.stack.states.describe_execution().execution_arn(arn).send().await;
+            let described = described.expect("the execution");
+            if names.iter().any(|name| described.input().unwrap_or_default().contains(name)) {
+                found.push((arn.to_owned(), *described.status() == ExecutionStatus::Running));
+            }
+        }
+        found
+    }
+
+    // ------------------------------------------------------------ the API, as its operator
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.stack.get(Some(self.stack.token(0)), path).await
+    }
+
+    pub async fn post(&self, path: &str, body: impl ToString) -> Answer {
+        self.stack.post(Some(self.stack.token(0)), path, body).await
+    }
+
+    /// Its imports but for stand-ins, oldest first, once there are so many.
+    pub async fn imports(&self, count: usize) -> Vec<Value> {
+        let path = format!("/imports?merchant_id={}&limit=100", self.id);
+        let mut found = until(&format!("{count} imports"), async || {
+            let answer = self.get(&path).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let mut imports = answer.body["imports"].as_array().cloned().unwrap_or_default();
+            imports.retain(|job| job["source"] != json!({}));
+            (imports.len() >= count).then_some(imports)
+        })
+        .await;
+        assert_eq!(found.len(), count, "{found:#?}");
+        found.reverse();
+        found
+    }
+
+    /// The id of its only import, once there is one.
+    pub async fn only_import(&self) -> String {
+        id_of(&self.imports(1).await[0])
+    }
+
+    pub async fn import(&self, job: &str) -> Value {
+        let answer = self.get(&format!("/imports/{job}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    pub async fn files(&self, job: &str) -> Vec<Value> {
+        let answer = self.get(&format!("/imports/{job}/files")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["files"].as_array().cloned().expect("files")
+    }
+
+    /// The import in that state; a failure at once if it ends in another one.
+    pub async fn reaches(&self, job: &str, status: &str) -> Value {
+        until(&format!("import {job} in state {status}"), async || {
+            let found = self.import(job).await;
+            let is = found["status"].as_str().unwrap_or_default();
+            let over = matches!(is, "completed" | "failed" | "cancelled" | "expired");
+            assert!(is == status || !over, "the import is {is}: {found:#}");
+            (is == status).then_some(found)
+        })
+        .await
+    }
+
+    /// Waits again for approval after it went back so many times, to loading or to checking.
+    pub async fn waits_again(&self, job: &str, restaged: u32, rechecked: u32) -> Value {
+        let sql = format!(
+            "SELECT status, restage_count, recheck_count, error_message FROM codes_import_jobs WHERE id = '{job}'"
+        );
+        until("the second wait for approval", async || {
+            let row = rows(&self.db, &sql).await.remove(0);
+            assert!(!matches!(row[0].as_str(), "completed" | "failed" | "cancelled" | "expired"), "{row:?}");
+            (row[0] == "awaiting_approval"
+                && row[1] == restaged.to_string()
+                && row[2] == rechecked.to_string())
+            .then_some(())
+        })
+        .await;
+        self.import(job).await
+    }
+
+    /// Says yes to so many codes.
+    pub async fn approve(&self, job: &str, clean: u64) -> Answer {
+        let body = json!({ "confirm": "YES", "clean_count": clean });
+        self.post(&format!("/imports/{job}/approve"), body).await
+    }
+
+    pub async fn cancel(&self, job: &str) -> Answer {
+        self.post(&format!("/imports/{job}/cancel"), "").await
+    }
+
+    /// Uploads a file that starts an import, and waits for the question whether to approve it.
+    pub async fn awaiting(&self, name: &str, body: impl Into<Vec<u8>>) -> String {
+        self.put(&self.key("import", name), body).await;
+        let job = self.only_import().await;
+        self.reaches(&job, "awaiting_approval").await;
+        job
+    }
+
+    // ------------------------------------------------------------ the database
+
+    /// Codes that the merchant has, whoever brought them.
+    pub async fn has<T: AsRef<str>>(&self, codes: &[T]) {
+        let values: Vec<String> =
+            codes.iter().map(|code| format!("('{}', '{}')", self.id, code.as_ref())).collect();
+        let sql = format!("INSERT INTO codes (merchant_id, code) VALUES {}", values.join(", "));
+        self.db.batch_execute(&sql).await.expect("codes");
+    }
+
+    pub async fn code_count(&self) -> u64 {
+        let sql = format!("SELECT count(*) FROM codes WHERE merchant_id = '{}'", self.id);
+        value(&self.db, &sql).await.parse().expect("a count")
+    }
+
+    pub async fn codes_of(&self, job: &str) -> u64 {
+        let sql = format!(
+            "SELECT count(*) FROM codes WHERE merchant_id = '{}' AND import_job_id = '{job}'",
+            self.id
+        );
+        value(&self.db, &sql).await.parse().expect("a count")
+    }
+
+    /// The tables of a job's staging, buckets `b` or side tables `d`.
+    pub async fn staging(&self, job: &str, kind: char) -> Vec<String> {
+        let hex = job.replace('-', "");
+        let sql = format!(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'onceload_staging'::regnamespace
+                AND relkind = 'r' AND starts_with(relname, '{kind}_{hex}_') ORDER BY 1"
+        );
+        rows(&self.db, &sql)
+            .await
+            .into_iter()
+            .flatten()
+            .map(|name| format!("onceload_staging.{name}"))
+            .collect()
+    }
+
+    /// A stand-in for another import of the merchant, which works and holds the lease until [`Merchant::gives_way`].
+    pub async fn is_busy(&self) -> String {
+        let id = Uuid::now_v7();
+        let sql = format!(
+            "INSERT INTO codes_import_jobs (id, merchant_id, status, phase, leased, source_info, heartbeat_at)
+             VALUES ('{id}', '{}', 'loading', 'loading', true, '{{}}', now())",
+            self.id
+        );
+        self.db.batch_execute(&sql).await.expect("a busy merchant");
+        id.to_string()
+    }
+
+    pub async fn gives_way(&self, job: &str) {
+        let sql = format!(
+            "UPDATE codes_import_jobs SET status = 'failed', phase = 'failed', leased = false, finished_at = now(),
+                    error_message = 'stood in for another import' WHERE id = '{job}'"
+        );
+        self.db.batch_execute(&sql).await.expect("the lease is given back");
+    }
+
+    // ------------------------------------------------------------ afterwards
+
+    /// Every execution is over, every import final, no lease held, nothing left to deliver; answers how many
+    /// executions there were. The end of each test.
+    pub async fn at_rest(&self) -> usize {
+        let executions = until("the end of all executions", async || {
+            let executions = self.executions().await;
+            executions.iter().all(|(_, running)| !running).then_some(executions)
+        })
+        .await;
+        let sql = format!(
+            "SELECT j.id, j.status, j.leased, (SELECT count(*) FROM outbox o WHERE o.job_id = j.id AND o.delivered_at IS NULL)
+               FROM codes_import_jobs j WHERE merchant_id = '{}'",
+            self.id
+        );
+        until("delivery of all messages", async || {
+            let jobs = rows(&self.db, &sql).await;
+            for job in &jobs {
+                let over = matches!(job[1].as_str(), "completed" | "failed" | "cancelled" | "expired");
+                assert!(over && job[2] == "f", "left behind: {job:?}");
+            }
+            jobs.iter().all(|job| job[3] == "0").then_some(())
+        })
+        .await;
+        executions.len()
+    }
+}
+
+pub fn id_of(job: &Value) -> String {
+    job["job_id"].as_str().expect("job_id").to_owned()
+}
+
+/// The named counts of an import, in that order; one that isn't there is -1.
+pub fn counts<const N: usize>(job: &Value, names: [&str; N]) -> [i64; N] {
+    names.map(|name| job["counts"][name].as_i64().unwrap_or(-1))
+}
