@@ -1,0 +1,29 @@
+//! One step in a process of its own, so that a test can kill it: `step load-staging '{"job_id":...}'`, with the
+//! environment of a function.
+
+use serde_json::Value;
+use shared::domain::step::StepError;
+use shared::edge::{App, Budget};
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(step), Some(input)) = (arguments.next(), arguments.next()) else { return ExitCode::from(2) };
+    let app = App::from_env(2).await.expect("the environment of a function");
+    let budget = Budget::of(Duration::from_secs(890));
+    let input: Value = serde_json::from_str(&input).expect("JSON");
+    let outcome: Result<(), StepError> = match step.as_str() {
+        "load-staging" => {
+            let input = serde_json::from_value(input).expect("its input");
+            load_staging::handle(app, input, budget).await.map(drop)
+        }
+        "insert-codes" => {
+            let input = serde_json::from_value(input).expect("its input");
+            insert_codes::handle(app, input, budget).await.map(drop)
+        }
+        _ => return ExitCode::from(2),
+    };
+    ExitCode::from(u8::from(outcome.is_err()))
+}

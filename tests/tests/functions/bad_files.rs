@@ -1,0 +1,305 @@
+//! Files that can't be loaded: each names the file, the line where one can be named, and what to do; nothing of it
+//! is staged, production is untouched, other files stay.
+
+use onceload_tests::{Bench, Body, Run, State};
+use serde_json::{Value, json};
+use shared::db::decisions::Decision;
+use shared::domain::step::StepErrorKind;
+use std::io::Write;
+
+pub fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Text that hardly compresses, so that a file of it is larger than what opening looks at.
+pub fn noise(rows: u64) -> String {
+    use std::fmt::Write;
+    let mut text = String::from("code\n");
+    for i in 0..rows {
+        let mixed = u128::from(i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+        let _ = writeln!(text, "{mixed:032x}");
+    }
+    text
+}
+
+async fn staged_rows(bench: &Bench, run: &Run) -> i64 {
+    bench.db.int(&format!("SELECT count(*) FROM codes_check_temp('{}')", run.job)).await
+}
+
+/// Runs an import of one bad file to its end and checks what every such end has in common.
+async fn rejected(
+    bench: &Bench,
+    name: &str,
+    body: impl Into<Body>,
+    reason: &str,
+    line: Option<u64>,
+) -> Value {
+    let before = bench.codes().await;
+    let key = bench.stage(name, body);
+    let mut run = bench.request(&[&key]);
+    let error = run.until(State::InsertCodes).await.error();
+    assert_eq!(error.kind, StepErrorKind::FileRejected, "{name}: {error}");
+    let id = bench
+        .db
+        .value(&format!("SELECT id FROM codes_import_jobs WHERE execution_arn = '{}'", run.execution_arn))
+        .await;
+    run.job = shared::domain::ids::JobId(id.parse().unwrap());
+    let job = bench.job(run.job).await;
+    assert_eq!(job["status"], "failed", "{name}");
+    assert_eq!(job["leased"], false, "{name}");
+    let message = job["error_message"].as_str().unwrap();
+    assert!(message.contains(&key) && message.contains(reason), "{name}: {message}");
+    let advice = message.split("; ").nth(1).unwrap_or_default();
+    assert!(advice.len() > 10, "{name} does not say what to do: {message}");
+    if let Some(line) = line {
+        assert!(message.contains(&format!("line {line}")), "{name}: {message}");
+    }
+    let errors = job["validation_errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 1, "{name}: {errors:?}");
+    assert_eq!(errors[0]["file"], json!(key), "{name}");
+    assert_eq!(errors[0]["reason"], json!(reason), "{name}");
+    if line.is_some() {
+        assert_eq!(errors[0]["line"], json!(line), "{name}");
+    }
+    assert_eq!(bench.codes().await, before, "{name}");
+    assert_eq!(staged_rows(bench, &run).await, 0, "{name}");
+    assert_eq!(
+        bench.db.int("SELECT count(*) FROM import_rejects").await,
+        0,
+        "{name}: rolled back with the file"
+    );
+    job
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_opening_refuses() {
+    let bench = Bench::new().await;
+    let csv = b"code,points\nA,1\nB,2\n";
+    let utf16 = |big: bool, bom: bool| -> Vec<u8> {
+        let mark = if bom { "\u{feff}" } else { "" };
+        let units: Vec<u16> = format!("{mark}code,points\nA,1\n").encode_utf16().collect();
+        units.iter().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    };
+    let mut many_columns = String::from("code");
+    (0..100_000).for_each(|i| many_columns.push_str(&format!(",c{i}")));
+    many_columns.push_str("\nA\n");
+    let mut some_columns = String::from("code");
+    (0..1_000).for_each(|i| some_columns.push_str(&format!(",c{i}")));
+    some_columns.push_str("\nA\n");
+    let mut corrupt = gzip(csv);
+    corrupt[12] ^= 0xff;
+    let whole = gzip(noise(100).as_bytes());
+    let cases: Vec<(&str, Vec<u8>, &str, Option<u64>)> = vec![
+        ("empty.csv", vec![], "empty_file", None),
+        ("blank.csv", b"\n\r\n  \n".to_vec(), "empty_file", None),
+        ("bom-only.csv", b"\xef\xbb\xbf".to_vec(), "empty_file", None),
+        ("empty.csv.gz", gzip(b""), "empty_file", None),
+        ("header-only.csv", b"code,points\n".to_vec(), "header_only", None),
+        ("header-only-no-end.csv", b"code,points".to_vec(), "header_only", None),
+        ("header-only.csv.gz", gzip(b"code,points\r\n\r\n"), "header_only", None),
+        ("no-code.csv", b"serial,points\n1,2\n".to_vec(), "no_code_column", Some(1)),
+        ("no-header.csv", b"ABC,1\nDEF,2\n".to_vec(), "no_code_column", Some(1)),
+        ("twice.csv", b"code,Batch ID,batch_code\nA,1,2\n".to_vec(), "duplicate_column", Some(1)),
+        ("two-codes.csv", b"code,CODE\nA,B\n".to_vec(), "duplicate_column", Some(1)),
+        ("archive.csv", b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00!\x00".to_vec(), "not_csv", None),
+        ("image.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR".to_vec(), "not_csv", None),
+        ("latin1.csv", b"code,na\xefve\nA,1\n".to_vec(), "not_csv", Some(1)),
+        ("cut.csv.gz", whole[..whole.len() - 20].to_vec(), "truncated_gzip", None),
+        ("cut-header.csv.gz", gzip(csv)[..8].to_vec(), "truncated_gzip", None),
+        ("corrupt.csv.gz", corrupt, "corrupt_compression", None),
+        ("cut.csv.zst", zstd::encode_all(&csv[..], 1).unwrap()[..12].to_vec(), "truncated_gzip", None),
+        ("utf16le-bom.csv", utf16(false, true), "utf16", None),
+        ("utf16be-bom.csv", utf16(true, true), "utf16", None),
+        ("utf16le.csv", utf16(false, false), "utf16", None),
+        ("utf16be.csv", utf16(true, false), "utf16", None),
+        ("utf16.csv.gz", gzip(&utf16(false, true)), "utf16", None),
+        ("open-quote-header.csv", b"code,\"points\nA,1\n".to_vec(), "unterminated_quote", Some(1)),
+        ("columns.csv", many_columns.into_bytes(), "header_too_long", Some(1)),
+        ("columns-1001.csv", some_columns.into_bytes(), "header_too_long", Some(1)),
+        ("line.csv", vec![b'x'; 200_000], "header_too_long", Some(1)),
+    ];
+    for (name, body, reason, line) in cases {
+        rejected(&bench, name, body, reason, line).await;
+    }
+    // Nothing was staged, so no workspace was made.
+    assert_eq!(
+        bench.db.int("SELECT count(*) FROM codes_import_jobs WHERE staging_created_at IS NOT NULL").await,
+        0
+    );
+    // A mapping that takes a field from a header which is not there.
+    let key = bench.stage("mapped.csv", "Voucher\nA\n");
+    let mut run = Run::new(
+        &bench.app,
+        json!({ "merchant_id": bench.merchant, "files": [key], "mapping": { "code": "Coupon" } }),
+    );
+    let error = run.until(State::InsertCodes).await.error();
+    assert!(error.message.contains("missing_column") && error.message.contains("Coupon"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_loading_refuses() {
+    let bench = Bench::new().await;
+    // Past what opening looks at: 128 KiB as it lies there, 512 KiB of text.
+    let large = gzip(noise(60_000).as_bytes());
+    let cut = large[..large.len() - 1000].to_vec();
+    assert!(cut.len() > 700_000);
+    let job = rejected(&bench, "cut-late.csv.gz", cut, "truncated_gzip", None).await;
+    assert!(
+        job["validation_errors"][0]["line"].as_u64().unwrap() > 40_000,
+        "how far it could be read: {job}"
+    );
+    let mut corrupt = large.clone();
+    let at = corrupt.len() - 50_000;
+    corrupt[at..at + 200].fill(0xa5);
+    rejected(&bench, "corrupt-late.csv.gz", corrupt, "corrupt_compression", None).await;
+
+    let mut open_quote = String::from("code,sku\n");
+    (0..30).for_each(|i| open_quote.push_str(&format!("C{i},\"a\nb\"\n")));
+    open_quote.push_str("BAD,\"never closed\nX,1\nY,2\n");
+    // A header, thirty records of two lines each, then the quote.
+    rejected(&bench, "open-quote.csv", open_quote, "unterminated_quote", Some(62)).await;
+
+    let mut long = String::from("code,sku\nA,1\nB,");
+    long.push_str(&"x".repeat(1_100_000));
+    long.push_str("\nC,1\n");
+    rejected(&bench, "long-record.csv", long, "record_too_long", Some(3)).await;
+
+    let mut rejects = String::from("code,points\n");
+    (0..12).for_each(|i| rejects.push_str(&format!("C{i},{}\n", if i == 0 { "1" } else { "1e5" })));
+    let key = bench.stage("rejects.csv", rejects);
+    let options = |max: u32| json!({ "merchant_id": bench.merchant, "files": [key], "options": { "max_rejects": max } });
+    let mut run = Run::new(&bench.app, options(10));
+    let error = run.until(State::InsertCodes).await.error();
+    assert_eq!(error.kind, StepErrorKind::FileRejected);
+    let job = bench.job(run.job).await;
+    assert_eq!(job["validation_errors"][0]["reason"], "too_many_rejects");
+    assert_eq!(job["validation_errors"][0]["line"], 13);
+    assert!(job["error_message"].as_str().unwrap().contains("max_rejects"), "{job}");
+    let mut run = Run::new(&bench.app, options(11));
+    run.finish(&bench.actor).await.expect(State::Done);
+    assert_eq!(bench.job(run.job).await["rejected"], 11);
+}
+
+/// 2 GiB without a line end: stopped after a megabyte, in constant memory, plain and compressed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_two_gibibytes() {
+    const WHOLE: u64 = 2 * 1024 * 1024 * 1024;
+    let bench = Bench::new().await;
+    let before = resident_bytes();
+    let head = "code,sku\nA,1\nB,";
+    rejected(&bench, "endless.csv", Body::Padded(head.into(), b'x', WHOLE), "record_too_long", Some(3)).await;
+    rejected(
+        &bench,
+        "endless-header.csv",
+        Body::Padded("code".into(), b'x', WHOLE),
+        "header_too_long",
+        Some(1),
+    )
+    .await;
+    let quoted = "code,sku\nA,1\nB,\"";
+    rejected(&bench, "quote.csv", Body::Padded(quoted.into(), b'x', WHOLE), "unterminated_quote", Some(3))
+        .await;
+    // Compressed it is 2 MB, of which not much more than a megabyte of text may ever be unpacked.
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(head.as_bytes()).unwrap();
+    let piece = vec![b'x'; 1024 * 1024];
+    for _ in 0..256 {
+        encoder.write_all(&piece).unwrap();
+    }
+    let member = encoder.finish().unwrap();
+    rejected(&bench, "bomb.csv.gz", member, "record_too_long", Some(3)).await;
+    let grown = peak_bytes().saturating_sub(before);
+    assert!(grown < 256 * 1024 * 1024, "the loader took {} MB", grown / 1024 / 1024);
+    assert!(bench.s3.reads(&bench.stage_key("endless.csv")) <= 3, "and it does not read on");
+}
+
+fn status_bytes(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn resident_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
+fn peak_bytes() -> u64 {
+    status_bytes("VmRSS:")
+}
+
+/// One bad file of three: the two others stay loaded, and the retry loads just the one that was corrected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_loads_what_was_not_loaded() {
+    let bench = Bench::new().await;
+    let a = bench.stage("a.csv", "code\nA1\nA2\n");
+    let b = bench.stage("b.csv", "code,sku\nB1,1\nB2,\"open\n");
+    let c = bench.stage("c.csv", "code\nC1\nA1\n");
+    let mut run = bench.request(&[&c, &b, &a]);
+    let error = run.until(State::InsertCodes).await.error();
+    assert_eq!(error.kind, StepErrorKind::FileRejected);
+    assert!(error.message.contains("1 of 3 files rejected") && error.message.contains(&b), "{error}");
+    let files = bench.db.column("SELECT status FROM import_files ORDER BY file_no").await;
+    assert_eq!(files, ["loaded", "failed", "loaded"]);
+    assert_eq!(staged_rows(&bench, &run).await, 4, "staging of the others is unharmed");
+    assert_eq!(bench.status(run.job).await, "failed");
+
+    // Retrying without correcting anything ends the same way.
+    assert!(matches!(run.retry(&bench.actor).await, Decision::Taken { .. }));
+    assert_eq!(bench.outbox(run.job).await, ["state_changed", "start_execution"]);
+    let mut second = Run::of_job(&bench.app, run.job, 2);
+    second.until(State::LoadFiles).await.expect(State::LoadFiles);
+    assert_eq!(second.files, [2], "only what is not loaded");
+    assert_eq!(second.until(State::InsertCodes).await.error().kind, StepErrorKind::FileRejected);
+
+    // The file is frozen in its version: a corrected upload is another version, hence another job. What can be
+    // corrected in place is what the world around the file did; here the version is served whole this time.
+    bench.db.exec("UPDATE import_files SET version_id = NULL WHERE file_no = 2").await;
+    let _ = bench.s3.put(&b, "code,sku\nB1,1\nB2,2\n");
+    let etag = bench.app.objects.head(&b, None).await.unwrap().unwrap();
+    bench
+        .db
+        .exec(&format!(
+            "UPDATE import_files SET etag = '{}', bytes = {} WHERE file_no = 2",
+            etag.etag, etag.bytes
+        ))
+        .await;
+    assert!(matches!(run.retry(&bench.actor).await, Decision::Taken { .. }));
+    let mut third = Run::of_job(&bench.app, run.job, 3);
+    third.finish(&bench.actor).await.expect(State::Done);
+    let job = bench.job(run.job).await;
+    assert_eq!((&job["records"], &job["staged"], &job["codes_inserted"]), (&json!(6), &json!(6), &json!(5)));
+    assert_eq!(job["validation_errors"], json!([]));
+    assert_eq!(job["error_message"], json!(null));
+    assert_eq!(bench.s3.reads(&a), 2, "looked at once and loaded once in three attempts");
+}
+
+/// An object that is gone, or overwritten in a bucket without versions, is not the one that was frozen.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_frozen_is_what_is_loaded() {
+    let bench = Bench::new().await;
+    let key = bench.stage("a.csv", "code\nA\n");
+    let mut run = bench.request(&[&key]);
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    // A later version belongs to later jobs.
+    bench.s3.put(&key, "code\nLATER\n");
+    run.finish(&bench.actor).await.expect(State::Done);
+    assert_eq!(bench.db.column("SELECT code FROM codes").await, ["A"]);
+
+    let key = bench.stage("b.csv", "code\nB\n");
+    let mut run = bench.request(&[&key]);
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    bench.db.exec(&format!("UPDATE import_files SET version_id = NULL WHERE job_id = '{}'", run.job)).await;
+    bench.s3.put(&key, "code\nOVERWRITTEN\n");
+    let error = run.until(State::InsertCodes).await.error();
+    assert!(error.message.contains("missing_object") && error.message.contains(&key), "{error}");
+
+    let key = bench.stage("c.csv", "code\nC\n");
+    let mut run = bench.request(&[&key]);
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    bench.s3.remove(&key);
+    let error = run.until(State::InsertCodes).await.error();
+    assert!(error.message.contains("missing_object"), "{error}");
+    assert_eq!(bench.db.column("SELECT code FROM codes").await, ["A"]);
+}

@@ -1,0 +1,158 @@
+//! kill -9 of a function in the middle of its transaction, and of its backend: afterwards everything is there once.
+
+use crate::bad_files::noise;
+use onceload_tests::objects::{ACCESS_KEY, BUCKET, SECRET_KEY};
+use onceload_tests::{Bench, Run, State};
+use serde_json::{Value, json};
+use shared::domain::step::StepErrorKind;
+use std::process::{Child, Command};
+
+/// A function's process. Killed with the value.
+struct Process(Child);
+
+impl Process {
+    fn start(bench: &Bench, step: &str, input: &Value) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_step"))
+            .args([step, &input.to_string()])
+            .env("DATABASE_URL", bench.db.url())
+            .env("BUCKET", BUCKET)
+            .env("AWS_ENDPOINT_URL", &bench.s3.endpoint)
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("AWS_REGION", "eu-central-1")
+            .spawn()
+            .expect("the step's process");
+        Self(child)
+    }
+
+    /// kill -9: no destructor runs, no connection is closed in order.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        let status = self.0.wait().unwrap();
+        assert_eq!(status.code(), None, "it had ended by itself: {status}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn assert_imported_once(bench: &Bench, run: &mut Run, rows: i64) {
+    run.finish(&bench.actor).await.expect(State::Done);
+    let job = bench.job(run.job).await;
+    for column in ["records", "staged", "codes_inserted"] {
+        assert_eq!(job[column], json!(rows), "{column}");
+    }
+    assert_eq!(job["verification"]["verified"], true);
+    assert_eq!(bench.codes().await, rows);
+    assert_eq!(job["restage_count"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loader_killed_in_the_middle_of_its_copy() {
+    let bench = Bench::new().await;
+    let text = noise(300_000);
+    let mut run = bench.file("a.csv", text.clone());
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    let input = json!({ "job_id": run.job, "attempt": run.attempt, "file_no": 1 });
+    for share in [3, 2] {
+        // Two thirds, then half of the object arrive; the rest never does.
+        let gate = bench.s3.gate(&bench.stage_key("a.csv"), text.len() as u64 / share);
+        let mut process = Process::start(&bench, "load-staging", &input);
+        bench
+            .db
+            .until(
+                "rows are copied",
+                "SELECT count(*) > 0 FROM import_progress WHERE step = 'load' AND rows_done > 50000",
+            )
+            .await;
+        process.kill();
+        drop(gate);
+        let visible = format!("SELECT count(*) FROM codes_check_temp('{}')", run.job);
+        assert_eq!(bench.db.int(&visible).await, 0);
+        assert_eq!(bench.db.column("SELECT status FROM import_files").await, ["pending"]);
+        bench.db.exec("DELETE FROM import_progress").await;
+    }
+    bench.s3.trouble(&bench.stage_key("a.csv"), Default::default());
+    // The dead process' backend lets go by itself.
+    bench.db.until("the backend is gone", "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'onceload load%' AND state <> 'idle'").await;
+    assert_imported_once(&bench, &mut run, 300_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_killed_in_the_middle_of_its_transaction() {
+    let bench = Bench::new().await;
+    let mut run = bench.file("a.csv", noise(300_000));
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    run.approve(&bench.actor).await;
+    let input = json!({ "job_id": run.job, "attempt": run.attempt });
+    let inserting = "SELECT count(*) > 0 FROM pg_stat_activity
+                      WHERE datname = current_database() AND query LIKE '-- staging.insert%' AND state = 'active'";
+    for _ in 0..2 {
+        let mut process = Process::start(&bench, "insert-codes", &input);
+        bench.db.until("the insert is under way", inserting).await;
+        process.kill();
+        // The server works on until it notices that nobody listens: as a rule at the end of the statement.
+        bench
+            .db
+            .until(
+                "the backend is gone",
+                "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'onceload insert'",
+            )
+            .await;
+        assert_eq!(bench.codes().await, 0, "all or nothing");
+        assert_eq!(bench.status(run.job).await, "processing");
+    }
+    let codes_before_vacuum = bench.codes().await;
+    assert_eq!(codes_before_vacuum, 0);
+    let inserted = run.insert().await.unwrap();
+    assert_eq!(inserted.codes_inserted, 300_000);
+    run.until(State::Done).await.expect(State::Done);
+    assert_eq!(bench.codes().await, 300_000);
+    assert_eq!(bench.job(run.job).await["verification"]["verified"], true);
+}
+
+/// `pg_terminate_backend` of whoever runs this statement, once it does.
+async fn terminate(bench: &Bench, pattern: &str) {
+    let terminate = format!(
+        "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
+          WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE '{pattern}'"
+    );
+    bench.db.until("a backend to terminate", &terminate).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_terminated_is_transient() {
+    let bench = Bench::new().await;
+    let text = noise(100_000);
+    let mut run = bench.file("a.csv", text.clone());
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    let gate = bench.s3.gate(&bench.stage_key("a.csv"), text.len() as u64 / 2);
+    let loader = {
+        let run = run.clone();
+        tokio::spawn(async move { run.load(1).await })
+    };
+    bench.db.until("rows are copied", "SELECT count(*) > 0 FROM import_progress WHERE rows_done > 0").await;
+    terminate(&bench, "onceload load%").await;
+    gate.send(true).unwrap();
+    let error = loader.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StepErrorKind::Transient, "{error}");
+
+    run.load_files().await.unwrap();
+    run.at = State::PlanChunks;
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    run.approve(&bench.actor).await;
+    let inserter = {
+        let run = run.clone();
+        tokio::spawn(async move { run.insert().await })
+    };
+    terminate(&bench, "onceload insert").await;
+    let error = inserter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StepErrorKind::Transient, "{error}");
+    assert_eq!(bench.codes().await, 0);
+    run.until(State::Done).await.expect(State::Done);
+    assert_eq!(bench.codes().await, 100_000);
+}

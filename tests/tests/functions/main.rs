@@ -1,0 +1,16 @@
+//! Every function on a real PostgreSQL and a real S3 protocol, each test on a database of its own.
+
+mod bad_files;
+mod bad_requests;
+mod decisions;
+mod doors;
+mod kill;
+mod loader;
+mod lost;
+mod moved;
+mod schema;
+mod skew;
+mod state_machine;
+mod sweep;
+mod values;
+mod whole;
