@@ -9,26 +9,12 @@ use serde_json::json;
 #[tokio::test]
 async fn the_loader_in_the_middle_of_its_copy() {
     let merchant = Merchant::new("loader killed").await;
-    // The job queues; then the loader is held where it clears the rejects of an earlier load ...
     let busy = merchant.is_busy().await;
-    let key = merchant.key("import", "a.csv");
     let text = [csv::file(&csv::codes("A", 0..2_000)), b"BAD,S,x\n".to_vec()].concat();
-    merchant.put(&key, text).await;
+    merchant.put(&merchant.key("import", "a.csv"), text).await;
     let job = merchant.only_import().await;
-    until("the queue", async || {
-        (merchant.import(&job).await["phase"] == json!("waiting_for_merchant")).then_some(())
-    })
-    .await;
-    let earlier = format!(
-        "INSERT INTO import_rejects (job_id, record_number, line_number, file, reason, raw)
-         VALUES ('{job}', 7, 8, '{key}', 'empty_code', '')"
-    );
-    merchant.db.batch_execute(&earlier).await.expect("an earlier reject");
-    let rejects = format!("SELECT FROM import_rejects WHERE job_id = '{job}' FOR UPDATE");
-    let rejects = Blocker::holding(&merchant.stack, &rejects).await;
-    merchant.gives_way(&busy).await;
-    rejects.port_of_waiter(&merchant.stack).await;
-    // ... until its COPY will be held too, with the file claimed and those rejects gone.
+    let rejects = held_at_its_rejects(&merchant, &job, &busy).await;
+    // Its COPY will be held too, with the file claimed and those rejects gone.
     let tables = merchant.staging(&job, 'b').await;
     let copy =
         Blocker::holding(&merchant.stack, &format!("LOCK TABLE {} IN SHARE MODE", tables.join(", "))).await;
@@ -86,4 +72,41 @@ async fn the_insert_is_cancelled_in_the_middle() {
     merchant.reaches(&job, "cancelled").await;
     assert_eq!(merchant.execution_of(&job).await.output["status"], json!("cancelled"));
     assert_eq!((merchant.code_count().await, merchant.at_rest().await), (0, 1));
+}
+
+/// A cancel that comes while a file is loaded: the loader stops by itself, though the execution knows of nothing.
+#[tokio::test]
+async fn the_loader_is_cancelled_in_the_middle() {
+    let merchant = Merchant::new("loader cancelled").await;
+    let busy = merchant.is_busy().await;
+    merchant.put(&merchant.key("import", "a.csv"), csv::file(&csv::codes("A", 0..200))).await;
+    let job = merchant.only_import().await;
+    let loader = held_at_its_rejects(&merchant, &job, &busy).await;
+    let cancelled = merchant.cancel(&job).await;
+    assert_eq!((cancelled.status, &cancelled.body["status"]), (202, &json!("loading")), "asked to stop");
+    loader.lets_go().await;
+    merchant.reaches(&job, "cancelled").await;
+    let execution = merchant.execution_of(&job).await;
+    assert_eq!(execution.output["status"], json!("cancelled"), "{execution:?}");
+    assert_eq!(merchant.files(&job).await[0]["status"], json!("pending"), "its transaction is rolled back");
+    assert_eq!((merchant.code_count().await, merchant.at_rest().await), (0, 1));
+}
+
+/// The job queues behind `busy`; then that gives way, and the loader is held where it clears the rejects of an
+/// earlier load.
+async fn held_at_its_rejects(merchant: &Merchant, job: &str, busy: &str) -> Blocker {
+    until("the queue", async || {
+        (merchant.import(job).await["phase"] == json!("waiting_for_merchant")).then_some(())
+    })
+    .await;
+    let earlier = format!(
+        "INSERT INTO import_rejects (job_id, record_number, line_number, file, reason, raw)
+         SELECT job_id, 7, 8, key, 'empty_code', '' FROM import_files WHERE job_id = '{job}'"
+    );
+    merchant.db.batch_execute(&earlier).await.expect("an earlier reject");
+    let rejects = format!("SELECT FROM import_rejects WHERE job_id = '{job}' FOR UPDATE");
+    let rejects = Blocker::holding(&merchant.stack, &rejects).await;
+    merchant.gives_way(busy).await;
+    rejects.port_of_waiter(&merchant.stack).await;
+    rejects
 }

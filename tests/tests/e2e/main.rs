@@ -20,3 +20,4 @@ mod moved;
 mod queue;
 mod rejected;
 mod stack;
+mod swept;
