@@ -11,6 +11,7 @@ mod bad_files;
 mod blocker;
 mod by_hand;
 mod csv;
+mod events;
 mod front_door;
 mod killed;
 mod logs;

@@ -19,6 +19,7 @@ pub struct Stack {
     pub file: StackFile,
     pub s3: aws_sdk_s3::Client,
     pub states: aws_sdk_sfn::Client,
+    pub events: aws_sdk_eventbridge::Client,
     agent: ureq::Agent,
 }
 
@@ -57,6 +58,7 @@ impl Stack {
             file,
             s3: aws_sdk_s3::Client::from_conf(s3),
             states: aws_sdk_sfn::Client::new(&config),
+            events: aws_sdk_eventbridge::Client::new(&config),
             agent,
         }
     }
