@@ -1,0 +1,99 @@
+//! Worker processes: each runs steps one after the other, as an environment of Lambda does, and says how much
+//! memory it has needed.
+
+use crate::Outcome;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use shared::edge::{App, Budget};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// As much time as Lambda gives a step.
+const LAMBDA: Duration = Duration::from_secs(895);
+
+/// Reads `{"step","input"}` lines from standard input and answers `{"output" | "failed","peak_bytes"}`.
+pub async fn serve() -> Outcome<()> {
+    let app = App::from_env(2).await?;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut out = tokio::io::stdout();
+    while let Some(line) = lines.next_line().await? {
+        let request: Value = serde_json::from_str(&line)?;
+        let input = request["input"].clone();
+        let app = app.clone();
+        let budget = Budget::of(LAMBDA);
+        let output: Result<Value, String> = match request["step"].as_str() {
+            Some("open-import") => shown(open_import::handle(app, parsed(input)?, budget).await),
+            Some("load-staging") => shown(load_staging::handle(app, parsed(input)?, budget).await),
+            Some("mark-duplicates") => shown(mark_duplicates::handle(app, parsed(input)?, budget).await),
+            Some("validate-import") => shown(validate_import::handle(app, parsed(input)?, budget).await),
+            Some("insert-codes") => shown(insert_codes::handle(app, parsed(input)?, budget).await),
+            Some("verify-import") => shown(verify_import::handle(app, parsed(input)?, budget).await),
+            Some("close-import") => shown(close_import::handle(app, parsed(input)?, budget).await),
+            other => Err(format!("no step {other:?}")),
+        };
+        let mut answer = json!({ "peak_bytes": peak_bytes() });
+        match output {
+            Ok(output) => answer["output"] = output,
+            Err(error) => answer["failed"] = error.into(),
+        }
+        out.write_all(format!("{answer}\n").as_bytes()).await?;
+        out.flush().await?;
+    }
+    Ok(())
+}
+
+fn parsed<T: DeserializeOwned>(input: Value) -> Outcome<T> {
+    Ok(serde_json::from_value(input)?)
+}
+
+fn shown<T: serde::Serialize>(result: shared::domain::step::StepResult<T>) -> Result<Value, String> {
+    result
+        .map(|output| json!(output))
+        .map_err(|error| format!("{}: {error}: {}", error.kind.as_str(), shared::edge::serve::causes(&error)))
+}
+
+/// The most memory that this process has held (`VmHWM` of proc(5)), in bytes.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default();
+    kib * 1024
+}
+
+/// A worker as its parent sees it.
+pub struct Worker {
+    _process: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    pub peak_bytes: u64,
+}
+
+impl Worker {
+    pub fn start(environment: &[(&str, String)]) -> Outcome<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("--worker")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let input = process.stdin.take().ok_or("no stdin")?;
+        let output = BufReader::new(process.stdout.take().ok_or("no stdout")?).lines();
+        Ok(Self { _process: process, input, output, peak_bytes: 0 })
+    }
+
+    /// Runs one step to its end.
+    pub async fn step(&mut self, step: &str, input: &Value) -> Outcome<Value> {
+        let request = json!({ "step": step, "input": input });
+        self.input.write_all(format!("{request}\n").as_bytes()).await?;
+        let line = self.output.next_line().await?.ok_or_else(|| format!("the worker died in {step}"))?;
+        let mut answer: Value = serde_json::from_str(&line)?;
+        self.peak_bytes = self.peak_bytes.max(answer["peak_bytes"].as_u64().unwrap_or_default());
+        match answer["failed"].as_str() {
+            Some(failed) => Err(format!("{step}: {failed}").into()),
+            None => Ok(answer["output"].take()),
+        }
+    }
+}
