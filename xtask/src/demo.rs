@@ -6,13 +6,14 @@ mod database;
 mod job;
 mod live;
 mod report;
+mod sweep;
 mod upload;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::api::Api;
 use self::database::{Before, Psql};
@@ -98,23 +99,9 @@ impl<'a> Demo<'a> {
         let first = expected.clean > 0;
 
         let api = Api::new(&self.stack.file.api_url, &self.user.token);
-        let mut watch = Watch::new(&api);
-        let started = Instant::now();
-        let job = self.start(&api, &mut watch, &files)?;
-        say::line(format_args!("Import {} has started", job.job_id));
-        let mut job = watch.until(&job.job_id, |job| job.is_final() || job.is_waiting())?;
-        if job.is_waiting() {
-            self.approve(&api, &job, &expected)?;
-            job = watch.until(&job.job_id, |job| job.is_final() || job.is_waiting())?;
-        }
-        if job.status != "completed" {
-            return Err(Error::advice(format!(
-                "{}\nlogs of the functions and the engine: {}",
-                report::failure(&job),
-                self.stack.logs().display()
-            )));
-        }
-        say::line(format_args!("Completed in {}", say::Seconds(started.elapsed())));
+        let sweep = || sweep::sweep(self.stack);
+        let mut watch = Watch::new(&api, &sweep);
+        let job = self.import(&api, &mut watch, &files, &expected)?;
         let after = psql.look(&self.merchant.merchant_id, &job.job_id)?;
         let comparison = Comparison::at_the_end(&expected, &job, &api.files(&job.job_id)?, before, &after);
         self.write_json(&report::to_json(&comparison, &job, first, &watch.phases))?;
@@ -172,12 +159,40 @@ impl<'a> Demo<'a> {
         }
     }
 
-    /// Uploads the files, then the manifest, whose event starts the import.
-    fn start(&self, api: &Api, watch: &mut Watch<'_>, files: &Path) -> Result<Job> {
+    /// From the upload to the end of the import. An interrupt cancels it, so that the next one need not wait.
+    fn import(&self, api: &Api, watch: &mut Watch<'_>, files: &Path, expected: &Expected) -> Result<Job> {
         let merchant_id = &self.merchant.merchant_id;
         let known: BTreeSet<String> = api.imports(merchant_id)?.into_iter().map(|job| job.job_id).collect();
         let batch = batch_name();
-        let prefix = format!("stage/{merchant_id}/{batch}");
+        let started = Instant::now();
+        let outcome = self.upload(watch, files, &batch).and_then(|()| {
+            let job = watch.appears(merchant_id, &known, &batch)?;
+            say::line(format_args!("Import {} has started", job.job_id));
+            let job = watch.until(&job.job_id, |job| job.is_final() || job.is_waiting())?;
+            if !job.is_waiting() {
+                return Ok(job);
+            }
+            self.approve(api, &job, expected)?;
+            watch.until(&job.job_id, |job| job.is_final() || job.is_waiting())
+        });
+        if matches!(outcome, Err(Error::Interrupted)) {
+            give_up(api, merchant_id, &batch);
+        }
+        let job = outcome?;
+        if job.status != "completed" {
+            return Err(Error::advice(format!(
+                "{}\nlogs of the functions and the engine: {}",
+                report::failure(&job),
+                self.stack.logs().display()
+            )));
+        }
+        say::line(format_args!("Completed in {}", say::Seconds(started.elapsed())));
+        Ok(job)
+    }
+
+    /// The files, then the manifest, whose event starts the import.
+    fn upload(&self, watch: &mut Watch<'_>, files: &Path, batch: &str) -> Result<()> {
+        let prefix = format!("stage/{}/{batch}", self.merchant.merchant_id);
         let uploader = Uploader { stack: self.stack, prefix: prefix.clone() };
         let step = say::step("Uploading");
         uploader.files(files)?;
@@ -187,7 +202,7 @@ impl<'a> Demo<'a> {
             "s3://{}/{prefix}/, the manifest last: it starts the import",
             self.stack.file.bucket
         ));
-        watch.appears(merchant_id, &known, &batch)
+        Ok(())
     }
 
     /// Shows what an operator would see, and says yes only to the numbers that must be there.
@@ -229,6 +244,27 @@ impl<'a> Demo<'a> {
                 self.merchant.name
             )
         }
+    }
+}
+
+/// Cancels what this run has started and waits a little for it to end. Best effort: what stays behind the
+/// sweep closes.
+fn give_up(api: &Api, merchant_id: &str, batch: &str) {
+    let ours = |job: &Job| job.source.to_string().contains(batch) && !job.is_final();
+    let mut cancelled = BTreeSet::new();
+    for _ in 0..40 {
+        let Ok(mut jobs) = api.imports(merchant_id) else { return };
+        jobs.retain(ours);
+        if jobs.is_empty() {
+            return;
+        }
+        for job in jobs {
+            if cancelled.insert(job.job_id.clone()) {
+                say::line(format_args!("Cancelling import {}", job.job_id));
+                let _ = api.cancel(&job.job_id);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
     }
 }
 

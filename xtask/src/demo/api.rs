@@ -56,6 +56,12 @@ impl Api {
         self.read::<Value>("POST", &format!("/imports/{job_id}/approve"), Some(&body)).map(drop)
     }
 
+    /// A working import stops at its next look, a waiting one is over at once.
+    pub(super) fn cancel(&self, job_id: &str) -> Result<()> {
+        let body = serde_json::json!({});
+        self.read::<Value>("POST", &format!("/imports/{job_id}/cancel"), Some(&body)).map(drop)
+    }
+
     /// Asks until there is an answer of 2xx; what is worth a repetition (no connection, 429, 5xx) is repeated.
     fn read<T: serde::de::DeserializeOwned>(
         &self,

@@ -97,6 +97,11 @@ impl Job {
         self.status == "awaiting_approval"
     }
 
+    /// Another import of the merchant goes first.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.phase.as_deref() == Some("waiting_for_merchant")
+    }
+
     /// Verified by the import itself.
     pub(super) fn is_verified(&self) -> bool {
         self.verification.get("verified").and_then(Value::as_bool) == Some(true)

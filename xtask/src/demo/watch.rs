@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use super::api::Api;
 use super::job::Job;
 use super::live::{LiveLine, describe};
-use crate::{Error, Result, interrupt};
+use crate::{Error, Result, interrupt, say};
 
 const EVERY: Duration = Duration::from_millis(500);
 /// From the manifest's upload to the job: an event, a cold start, a transaction.
 const TO_APPEAR: Duration = Duration::from_secs(90);
 /// A job that shows the same for so long is stuck: longer than any retry waits.
 const TO_MOVE: Duration = Duration::from_secs(300);
+/// One that another import holds up has more time: longer than the sweep's period.
+const HELD_UP: Duration = Duration::from_secs(900);
+const SWEEP_EVERY: Duration = Duration::from_secs(20);
 /// However long a job may move, it ends by then.
 const TO_END: Duration = Duration::from_secs(3600);
 
@@ -37,12 +40,14 @@ impl Phases {
 
 pub(super) struct Watch<'a> {
     api: &'a Api,
+    /// Closes imports that nobody works on any more.
+    sweep: &'a dyn Fn() -> Result<()>,
     pub phases: Phases,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(api: &'a Api) -> Self {
-        Self { api, phases: Phases::default() }
+    pub(super) fn new(api: &'a Api, sweep: &'a dyn Fn() -> Result<()>) -> Self {
+        Self { api, sweep, phases: Phases::default() }
     }
 
     /// Waits for a job of the merchant that is not among `known`; the one that names `batch` if there are more.
@@ -81,6 +86,7 @@ impl<'a> Watch<'a> {
         let mut looked = Instant::now();
         let mut last = String::new();
         let mut status = String::new();
+        let mut swept: Option<Instant> = None;
         loop {
             let job = self.api.import(job_id)?;
             // What passed since the last look belongs to what was seen then.
@@ -97,7 +103,20 @@ impl<'a> Watch<'a> {
                 moved = Instant::now();
                 last.clone_from(&text);
             }
-            if moved.elapsed() > TO_MOVE || started.elapsed() > TO_END {
+            if job.is_held_up() && swept.is_none_or(|last| last.elapsed() > SWEEP_EVERY) {
+                if swept.is_none() {
+                    line.clear();
+                    say::line(
+                        "Another import of this merchant goes first. If a stack that was stopped has left it behind, \
+                         it is closed after two minutes of silence.",
+                    );
+                }
+                // The schedule does it too: a failure here only costs time.
+                let _ = (self.sweep)();
+                swept = Some(Instant::now());
+            }
+            let patience = if job.is_held_up() { HELD_UP } else { TO_MOVE };
+            if moved.elapsed() > patience || started.elapsed() > TO_END {
                 line.clear();
                 return Err(Error::advice(format!("import {job_id} does not move any more: {text}")));
             }
