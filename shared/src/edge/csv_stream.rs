@@ -160,6 +160,11 @@ impl Records {
         if tee.at_end && raw.len() == tee.kept.len() - self.raw.start {
             self.check_closed(raw).map_err(ReadError::File)?;
         }
+        // The bound while reading is a read buffer wider.
+        if self.raw().len() > MAX_RECORD_BYTES {
+            let detail = format!("a record is longer than {MAX_RECORD_BYTES} bytes");
+            return Err(ReadError::File(Fault::at_line(FaultReason::RecordTooLong, self.line, detail)));
+        }
         Ok(Next::Record)
     }
 
