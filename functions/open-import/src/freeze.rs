@@ -63,8 +63,11 @@ async fn source_of(app: &App, job: &Job) -> StepResult<Source> {
         return Err(invalid(format!("{manifest_key} is larger than 1 MiB")));
     }
     let bytes = app.objects.read(&object).await?;
-    let manifest: Manifest =
+    // Its members by name: serde would also take them in order from an array.
+    let manifest: serde_json::Map<String, Value> =
         serde_json::from_slice(&bytes).map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
+    let manifest: Manifest = serde_json::from_value(Value::Object(manifest))
+        .map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
     let request = manifest.request(job.merchant, manifest_key);
     let source = request.check().map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
     let known = json!({ "files": request.files, "prefix": request.prefix, "options": request.options });
