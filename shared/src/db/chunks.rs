@@ -101,7 +101,10 @@ pub async fn plan(db: &Database, job_id: JobId, attempt: i32, time_left: Duratio
         }
         planned => planned?,
     };
-    save(&mut connection, &job, &planned, time_left).await?;
+    if !save(&mut connection, &job, &planned, time_left).await? {
+        let planned = list(client(&connection), &job).await?;
+        return Ok(planned.iter().map(|state| state.chunk.number).collect());
+    }
     Ok(planned.iter().map(|(chunk, _)| chunk.number).collect())
 }
 
@@ -163,18 +166,24 @@ async fn cut(
     Ok(chunks)
 }
 
+/// Writes the plan; `false` when a ghost of this very step was quicker.
 async fn save(
     connection: &mut Connection,
     job: &jobs::Job,
     planned: &[(Chunk, i64)],
     time_left: Duration,
-) -> StepResult<()> {
+) -> StepResult<bool> {
     const NAME: &str = "mark.plan";
     let tx = begin(connection, NAME, Limits { statement: time_left, ..Limits::short() }).await?;
     let moved =
         sql::JOBS_CHECKING.run(tx.client(), &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)]).await?;
     if moved == 0 {
-        return Err(jobs::refusal(tx.client(), job.id, job.attempt, Status::Loading).await);
+        let found = jobs::get(tx.client(), job.id).await?;
+        let planned = found.status == Status::Checking && found.phase != "recheck";
+        if planned && found.attempt == job.attempt && !found.cancel_requested {
+            return Ok(false);
+        }
+        return Err(found.refusal(job.attempt, Status::Loading));
     }
     sql::CHUNKS_CLEAR.run(tx.client(), &[(&job.id.0, Type::UUID)]).await?;
     let numbers: Vec<i32> = planned.iter().map(|(chunk, _)| chunk.number).collect();
@@ -196,5 +205,6 @@ async fn save(
             ],
         )
         .await?;
-    Ok(commit(tx, NAME).await?)
+    commit(tx, NAME).await?;
+    Ok(true)
 }

@@ -82,6 +82,14 @@ async fn in_one_transaction(
         let message = "another insert of this merchant has not let go yet";
         return Err(StepError::new(StepErrorKind::Transient, message).into());
     }
+    // Who held the lock before may have been this very step's ghost.
+    let now = jobs::get(tx.client(), job.id).await?;
+    if now.attempt != job.attempt || now.status != Status::Processing || now.inserted.is_some() {
+        return match now.inserted {
+            Some(done) if now.attempt == job.attempt => Ok(done),
+            _ => Err(now.refusal(job.attempt, Status::Processing).into()),
+        };
+    }
     let epoch: i64 =
         sql::MERCHANTS_EPOCH.one(tx.client(), &[(&job.merchant.0, Type::UUID)]).await?.get("codes_epoch");
     if job.codes_epoch != Some(epoch) {

@@ -100,6 +100,11 @@ impl Job {
         self.split_points.as_ref().map_or(1, |points| points.len() + 1)
     }
 
+    /// Whether this attempt may load files.
+    fn may_load(&self, attempt: i32) -> bool {
+        self.attempt == attempt && self.status == Status::Loading && !self.cancel_requested
+    }
+
     /// Why a step that expected `expected` in `attempt` may not write.
     pub fn refusal(&self, attempt: i32, expected: Status) -> StepError {
         let refuse = |kind, message: &str| StepError::new(kind, format!("job {}: {message}", self.id));
@@ -283,7 +288,12 @@ pub async fn take_lease(client: &Client, job: &Job, split_points: &[String]) -> 
     }
     let waiting = sql::JOBS_WAIT.run(client, &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)]).await?;
     if waiting == 0 {
-        return Err(refusal(client, job.id, job.attempt, Status::Pending).await);
+        let found = get(client, job.id).await?;
+        // A ghost of this very step was quicker.
+        if found.may_load(job.attempt) {
+            return Ok(Lease::Taken);
+        }
+        return Err(found.refusal(job.attempt, Status::Pending));
     }
     Ok(Lease::Busy)
 }
@@ -308,7 +318,12 @@ pub async fn create_staging(connection: &mut Connection, job: &Job, buckets: usi
         .run(tx.client(), &[(&job.id.0, Type::UUID), (&job.attempt, Type::INT4)])
         .await?;
     if updated == 0 {
-        return Err(refusal(tx.client(), job.id, job.attempt, Status::Loading).await);
+        let found = get(tx.client(), job.id).await?;
+        // Made by the other one, who may have begun to load: it must not be made anew.
+        if found.may_load(job.attempt) && found.staging_created {
+            return Ok(());
+        }
+        return Err(found.refusal(job.attempt, Status::Loading));
     }
     super::staging::create(&tx, job.id, buckets).await?;
     Ok(commit(tx, NAME).await?)
