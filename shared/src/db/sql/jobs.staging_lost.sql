@@ -6,6 +6,8 @@ WITH job AS (
            approved_at = NULL, approved_by = NULL, accept_duplicates = false, task_token = NULL, updated_at = now()
      WHERE id = $1 AND attempt = $2 AND status IN ('loading', 'checking', 'validating', 'processing')
        AND inserted_at IS NULL AND cancel_requested_at IS NULL
+       -- Of several chunks that notice the same loss, one counts it.
+       AND staging_created_at IS NOT NULL
     RETURNING id, restage_count
 ), files AS (
     UPDATE import_files f SET status = 'pending', loaded_at = NULL, records = NULL, staged = NULL, rejected = NULL,
