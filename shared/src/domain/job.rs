@@ -63,7 +63,7 @@ impl Status {
         use Status::*;
         match (self, next) {
             (Pending, Loading) | (Loading, Checking) | (Checking, Validating) => true,
-            (Validating, AwaitingApproval | Completed) => true,
+            (Validating, AwaitingApproval | Completed | Checking) => true,
             (AwaitingApproval, Processing | Expired) => true,
             (Processing, Completed | Checking) => true,
             (Checking | Validating | Processing, Loading) => true,
