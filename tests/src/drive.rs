@@ -1,6 +1,7 @@
 //! Walks an import through the functions as `statemachine/import.asl.json` does, one state at a time, so that a test
 //! can stop anywhere, repeat a step, or come in between. A test compares the ways back with the state machine's.
 
+use crate::db::TestDb;
 use serde_json::{Value, json};
 use shared::db::decisions::{self, Actor, Approval, Decision};
 use shared::domain::ids::JobId;
@@ -201,6 +202,18 @@ impl Run {
                 State::NothingToDo
             }
         })
+    }
+
+    /// Opens the import once more with other split points, as if its files were large: one bucket more than points.
+    pub async fn split_at(&mut self, db: &TestDb, points: &[&str]) {
+        assert_eq!(self.at, State::LoadFiles);
+        db.exec(&format!(
+            "UPDATE codes_import_jobs SET staging_created_at = NULL, split_points = '{{{}}}' WHERE id = '{}'",
+            points.join(","),
+            self.job
+        ))
+        .await;
+        self.open().await.expect("opening with other split points");
     }
 
     pub async fn load(&self, file_no: i32) -> StepResult<load_staging::Output> {

@@ -1,9 +1,10 @@
 //! One step in a process of its own, so that a test can kill it: `step load-staging '{"job_id":...}'`, with the
-//! environment of a function.
+//! environment of a function. Says how much memory it took at most.
 
 use serde_json::Value;
 use shared::domain::step::StepError;
 use shared::edge::{App, Budget};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,5 +26,8 @@ async fn main() -> ExitCode {
         }
         _ => return ExitCode::from(2),
     };
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    let _ = writeln!(std::io::stdout(), "{peak}");
     ExitCode::from(u8::from(outcome.is_err()))
 }

@@ -94,6 +94,7 @@ async fn sixteen_approvals_at_once() {
     for inserter in inserters {
         match inserter.await.unwrap() {
             Ok(output) => assert_eq!(output.codes_inserted, 2),
+            // Another one has the merchant's lock.
             Err(error) => assert_eq!(error.kind, StepErrorKind::Transient, "{error}"),
         }
     }

@@ -5,13 +5,14 @@ use onceload_tests::objects::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use onceload_tests::{Bench, Run, State};
 use serde_json::{Value, json};
 use shared::domain::step::StepErrorKind;
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 
 /// A function's process. Killed with the value.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
-    fn start(bench: &Bench, step: &str, input: &Value) -> Self {
+    pub fn start(bench: &Bench, step: &str, input: &Value) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_step"))
             .args([step, &input.to_string()])
             .env("DATABASE_URL", bench.db.url())
@@ -20,6 +21,7 @@ impl Process {
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
             .env("AWS_REGION", "eu-central-1")
+            .stdout(Stdio::piped())
             .spawn()
             .expect("the step's process");
         Self(child)
@@ -30,6 +32,15 @@ impl Process {
         self.0.kill().unwrap();
         let status = self.0.wait().unwrap();
         assert_eq!(status.code(), None, "it had ended by itself: {status}");
+    }
+
+    /// Waits for its end; returns the most memory that it had, in bytes.
+    pub fn peak_memory(mut self) -> u64 {
+        let mut said = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        self.0.wait().unwrap();
+        let kibibytes: u64 = said.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kibibytes * 1024
     }
 }
 

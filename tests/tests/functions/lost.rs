@@ -1,6 +1,7 @@
 //! A restart of the server empties unlogged staging: it is noticed and loaded again, three times at most.
 
 use crate::bad_files::noise;
+use futures_util::future::join_all;
 use onceload_tests::server::PrivateServer;
 use onceload_tests::{Bench, State};
 use serde_json::json;
@@ -62,6 +63,32 @@ async fn staging_lost_in_each_phase_is_loaded_again() {
         assert_eq!(bench.db.int(&rejects).await, 1, "a reject is kept once");
     }
     assert_eq!(bench.codes().await, 4);
+}
+
+/// All chunks notice the same loss at once: it is one loss.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_loss_counts_once() {
+    let bench = Bench::new().await;
+    let mut run = bench.file("a.csv", "code\nA\nB\nC\nD\nE\nF\n");
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    run.split_at(&bench.db, &["B", "C", "D", "E", "F"]).await;
+    run.until(State::MarkDuplicates).await.expect(State::MarkDuplicates);
+    assert_eq!(run.chunks.len(), 6);
+    lose_staging(&bench).await;
+    // All of them have seen the job as it should be before the first says that it isn't.
+    let chunks = run.chunks.iter().map(|chunk| {
+        let run =
+            onceload_tests::Run { app: onceload_tests::fixture::app(&bench.db, &bench.s3), ..run.clone() };
+        async move { run.mark(*chunk).await }
+    });
+    for marked in join_all(chunks).await {
+        assert_eq!(marked.unwrap_err().kind, StepErrorKind::StagingLost);
+    }
+    assert_eq!(bench.job(run.job).await["restage_count"], 1);
+    run.at = State::Open;
+    run.finish(&bench.actor).await.expect(State::Done);
+    assert_eq!(run.chunks.len(), 6);
+    assert_eq!(bench.codes().await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,8 @@ async fn other_roles_see_the_merchants_that_they_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_run_once_however_often_and_by_however_many() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+    let versions = i64::try_from(std::fs::read_dir(directory).unwrap().count()).unwrap();
     let db = Server::from_env().empty_database().await;
     let mut deploys = Vec::new();
     for _ in 0..4 {
@@ -136,14 +138,9 @@ async fn migrations_run_once_however_often_and_by_however_many() {
     for deploy in deploys {
         let migrated = deploy.await.unwrap();
         applied.extend(migrated.applied);
-        assert_eq!(migrated.version, 6.max(migrated.version));
+        assert_eq!(migrated.version, versions);
     }
-    let versions = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations")).unwrap().count();
-    assert_eq!(
-        applied,
-        (1..=i64::try_from(versions).unwrap()).collect::<Vec<_>>(),
-        "each once, by one of them, in order"
-    );
+    assert_eq!(applied, (1..=versions).collect::<Vec<_>>(), "each once, by one of them, in order");
     let again = migrate(db.pool(1).connection().await.unwrap()).await.unwrap();
     assert!(again.applied.is_empty());
 }

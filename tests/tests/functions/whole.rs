@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use futures_util::SinkExt;
+use futures_util::future::join_all;
+use onceload_tests::fixture::app;
 use onceload_tests::{Bench, Run, State};
 use serde_json::json;
+use shared::domain::step::{StepErrorKind, StepResult};
 use std::path::PathBuf;
 use std::pin::pin;
 use xtask::generate::{Codes, Compression, Expected, LayoutKind, MANIFEST, Plan, copy_lines, generate};
@@ -258,4 +261,88 @@ async fn several_buckets_share_a_file() {
         .column(&format!("SELECT staged > 1000 FROM import_chunks WHERE job_id = '{}'", run.job))
         .await;
     assert_eq!(used, ["t", "t", "t"]);
+}
+
+/// One step, three times at once, each with connections of its own. Who is not first may be told to come again.
+async fn beside_ghosts<T, F, Fut>(bench: &Bench, run: &Run, step: F) -> Run
+where
+    T: std::fmt::Debug + PartialEq,
+    F: Fn(Run) -> Fut,
+    Fut: Future<Output = (Run, StepResult<T>)>,
+{
+    let ghosts = (0..3).map(|_| step(Run { app: app(&bench.db, &bench.s3), ..run.clone() }));
+    let (mut first, mut done): (Option<T>, Option<Run>) = (None, None);
+    for (run, outcome) in join_all(ghosts).await {
+        match outcome {
+            Ok(output) => {
+                assert_eq!(first.as_ref().unwrap_or(&output), &output, "ghosts see the same");
+                (first, done) = (Some(output), Some(run));
+            }
+            Err(error) => assert_eq!(error.kind, StepErrorKind::Transient, "{error}"),
+        }
+    }
+    done.expect("one of them gets through")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_beside_its_ghosts() {
+    let bench = Bench::new().await;
+    let scratch = Scratch::new();
+    let plan = mixed(&bench, 3_000, 2);
+    let expected = stage_batch(&bench, &plan, &scratch).await;
+    let run = Run::new(&bench.app, json!({ "merchant_id": bench.merchant, "prefix": bench.stage_key("b/") }));
+    let mut run = beside_ghosts(&bench, &run, |mut run| async move {
+        let opened = run.open().await;
+        (run, opened)
+    })
+    .await;
+    for file in run.files.clone() {
+        run = beside_ghosts(&bench, &run, |run| async move {
+            let loaded = run.load(file).await;
+            (run, loaded)
+        })
+        .await;
+    }
+    run = beside_ghosts(&bench, &run, |mut run| async move {
+        let planned = run.plan().await.map(|()| run.chunks.clone());
+        (run, planned)
+    })
+    .await;
+    for chunk in run.chunks.clone() {
+        run = beside_ghosts(&bench, &run, |run| async move {
+            let marked = run.mark(chunk).await;
+            (run, marked)
+        })
+        .await;
+    }
+    run = beside_ghosts(&bench, &run, |run| async move {
+        let validated = run.validate().await;
+        (run, validated)
+    })
+    .await;
+    run = beside_ghosts(&bench, &run, |run| async move {
+        let waits = run.await_approval().await;
+        (run, waits)
+    })
+    .await;
+    run.clean = i64::try_from(expected.clean).unwrap();
+    run.approve(&bench.actor).await;
+    run = beside_ghosts(&bench, &run, |run| async move {
+        let inserted = run.insert().await;
+        (run, inserted)
+    })
+    .await;
+    run = beside_ghosts(&bench, &run, |run| async move {
+        let verified = run.verify().await;
+        (run, verified)
+    })
+    .await;
+    run = beside_ghosts(&bench, &run, |run| async move {
+        let closed = run.close(None).await;
+        (run, closed)
+    })
+    .await;
+    assert_counts(&bench, &run, &expected).await;
+    assert_eq!(bench.status(run.job).await, "completed");
+    assert_eq!(bench.codes().await, i64::try_from(plan.production + expected.clean).unwrap());
 }
