@@ -120,7 +120,9 @@ mod tests {
 
     #[test]
     fn reads_licence_expressions() {
-        for good in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "ISC AND (Apache-2.0 OR ISC)", "Apache-2.0 / MIT"] {
+        for good in
+            ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "ISC AND (Apache-2.0 OR ISC)", "Apache-2.0 / MIT"]
+        {
             assert!(allowed(good), "{good}");
         }
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "ISC AND (GPL-3.0 OR AGPL-3.0)"] {
