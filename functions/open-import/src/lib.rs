@@ -46,7 +46,7 @@ pub enum Output {
 /// The handler.
 pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
     let job = match start::job_of(&app, &input).await? {
-        start::Start::Mine(job) => job,
+        start::Start::Mine(job) => *job,
         start::Start::Elsewhere(job_id) => {
             return Ok(Output::Nothing { job_id, reason: "this upload is imported by another execution" });
         }

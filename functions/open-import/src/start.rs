@@ -12,7 +12,7 @@ use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::edge::App;
 
 pub enum Start {
-    Mine(Job),
+    Mine(Box<Job>),
     Elsewhere(JobId),
 }
 
@@ -31,7 +31,7 @@ pub async fn job_of(app: &App, input: &Input) -> StepResult<Start> {
         Door::Job { job, attempt } => {
             let connection = app.db.connection().await?;
             jobs::adopt(client(&connection), job, attempt, &input.execution_arn).await?;
-            return Ok(Start::Mine(jobs::get(client(&connection), job).await?));
+            return Ok(Start::Mine(Box::new(jobs::get(client(&connection), job).await?)));
         }
         Door::Upload(object) => register_upload(app, input, &object).await?,
         Door::Request(request) => {
@@ -54,7 +54,7 @@ pub async fn job_of(app: &App, input: &Input) -> StepResult<Start> {
     match registered {
         Registered::Own(id) => {
             let connection = app.db.connection().await?;
-            Ok(Start::Mine(jobs::get(client(&connection), id).await?))
+            Ok(Start::Mine(Box::new(jobs::get(client(&connection), id).await?)))
         }
         Registered::Elsewhere(id) => Ok(Start::Elsewhere(id)),
         Registered::UnknownMerchant => Err(StepError::invalid("there is no such merchant")),
