@@ -1,5 +1,6 @@
 //! What people decide, and that exactly one decision holds however many are made at once.
 
+use crate::bad_files::noise;
 use onceload_tests::fixture::{add_member, add_merchant, app};
 use onceload_tests::{Bench, Run, State};
 use serde_json::json;
@@ -207,6 +208,60 @@ async fn cancel_in_each_phase() {
     assert_eq!(run.cancel(&bench.actor).await, Decision::WrongState(Status::Processing));
     run.until(State::Done).await.expect(State::Done);
     assert_eq!(bench.codes().await, 1);
+}
+
+/// A loader that is cancelled stops while S3 still has much to send.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_in_the_middle_of_a_load() {
+    let bench = Bench::new().await;
+    let text = noise(60_000);
+    let mut run = bench.file("a.csv", text.clone());
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    let gate = bench.s3.gate(&bench.stage_key("a.csv"), text.len() as u64 / 2);
+    let loader = {
+        let run = Run { app: app(&bench.db, &bench.s3), ..run.clone() };
+        tokio::spawn(async move { run.load(1).await })
+    };
+    bench.db.until("rows are copied", "SELECT count(*) > 0 FROM import_progress WHERE rows_done > 0").await;
+    assert!(matches!(run.cancel(&bench.actor).await, Decision::Taken { .. }));
+    assert_eq!(bench.job(run.job).await["phase"], "cancelling");
+    // It has until then to see it on its second connection; the gate only lets it go on if it doesn't look.
+    let beat = format!(
+        "SELECT count(*) > 0 FROM import_progress p JOIN codes_import_jobs j ON j.id = p.job_id
+          WHERE j.id = '{}' AND p.updated_at > j.cancel_requested_at",
+        run.job
+    );
+    bench.db.until("a heartbeat after the cancel", &beat).await;
+    gate.send(true).unwrap();
+    let error = loader.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StepErrorKind::Cancelled, "{error}");
+    assert_eq!(run.until(State::Done).await.error().kind, StepErrorKind::Cancelled);
+    assert_eq!(bench.status(run.job).await, "cancelled");
+    assert_eq!(bench.db.int(&format!("SELECT count(*) FROM codes_check_temp('{}')", run.job)).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_in_the_middle_of_an_insert() {
+    let bench = Bench::new().await;
+    let mut run = bench.file("a.csv", noise(150_000));
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    run.approve(&bench.actor).await;
+    let inserter = {
+        let run = Run { app: app(&bench.db, &bench.s3), ..run.clone() };
+        tokio::spawn(async move { run.insert().await })
+    };
+    let inserting = "SELECT count(*) > 0 FROM pg_stat_activity
+                      WHERE datname = current_database() AND query LIKE '-- staging.insert%' AND state = 'active'";
+    bench.db.until("the insert is under way", inserting).await;
+    // It is not held up by the insert, which locks nothing on the job's row until its last statement.
+    let asked = std::time::Instant::now();
+    assert!(matches!(run.cancel(&bench.actor).await, Decision::Taken { .. }));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(4));
+    let error = inserter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StepErrorKind::Cancelled, "{error}");
+    assert_eq!(bench.codes().await, 0, "all or nothing");
+    assert_eq!(run.until(State::Done).await.error().kind, StepErrorKind::Cancelled);
+    assert_eq!(bench.status(run.job).await, "cancelled");
 }
 
 /// Whatever fails after the codes are in, the job says that they are.

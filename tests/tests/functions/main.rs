@@ -1,5 +1,8 @@
 //! Every function on a real PostgreSQL and a real S3 protocol, each test on a database of its own.
 
+// Clippy's allowance for tests ends at their helper functions.
+#![allow(clippy::unwrap_used)]
+
 mod bad_files;
 mod bad_requests;
 mod decisions;
