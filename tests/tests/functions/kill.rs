@@ -89,7 +89,7 @@ async fn a_loader_killed_in_the_middle_of_its_copy() {
     }
     bench.s3.trouble(&bench.stage_key("a.csv"), Default::default());
     // The dead process' backend lets go by itself.
-    bench.db.until("the backend is gone", "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'onceload load%' AND state <> 'idle'").await;
+    bench.db.until("the backend is gone", "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'onceload load%' AND state <> 'idle'").await;
     assert_imported_once(&bench, &mut run, 300_000).await;
 }
 
@@ -111,7 +111,7 @@ async fn an_insert_killed_in_the_middle_of_its_transaction() {
             .db
             .until(
                 "the backend is gone",
-                "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'onceload insert'",
+                "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'onceload insert'",
             )
             .await;
         assert_eq!(bench.codes().await, 0, "all or nothing");

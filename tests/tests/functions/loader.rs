@@ -279,7 +279,7 @@ async fn two_loaders_of_one_file_load_it_once() {
     let loaders = [run.clone(), other].map(|run| tokio::spawn(async move { run.load(1).await }));
     bench
         .db
-        .until("one loader waits for the other", "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+        .until("one loader waits for the other", "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
         .await;
     gate.send(true).unwrap();
     let mut loaded = 0;
