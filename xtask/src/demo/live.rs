@@ -8,12 +8,15 @@ use crate::generate::grouped;
 use crate::say::{self, Seconds};
 
 const LOG_EVERY: Duration = Duration::from_secs(2);
+/// A line that says nothing new still shows that we are there.
+const LOG_SAME_EVERY: Duration = Duration::from_secs(20);
 
 pub(super) struct LiveLine {
     terminal: bool,
     started: Instant,
     last_logged: Option<Instant>,
     last_state: String,
+    last_text: String,
     shown: bool,
 }
 
@@ -24,6 +27,7 @@ impl LiveLine {
             started: Instant::now(),
             last_logged: None,
             last_state: String::new(),
+            last_text: String::new(),
             shown: false,
         }
     }
@@ -38,11 +42,14 @@ impl LiveLine {
             let _ = write!(out, "\r\x1b[2K{line}");
             let _ = out.flush();
             self.shown = true;
-        } else if state != self.last_state || self.last_logged.is_none_or(|last| last.elapsed() >= LOG_EVERY)
-        {
+            return;
+        }
+        let every = if text == self.last_text { LOG_SAME_EVERY } else { LOG_EVERY };
+        if state != self.last_state || self.last_logged.is_none_or(|last| last.elapsed() >= every) {
             say::line(format_args!("  {text} [{elapsed}]"));
             self.last_logged = Some(Instant::now());
             state.clone_into(&mut self.last_state);
+            text.clone_into(&mut self.last_text);
         }
     }
 
