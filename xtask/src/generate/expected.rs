@@ -96,12 +96,12 @@ impl Expected {
             ("of these both", self.both_duplicates),
             ("clean", self.clean),
         ] {
-            let _ = writeln!(out, "  {name:<22} {:>12}", grouped(number));
+            let _ = writeln!(out, "  {name:<30} {:>12}", grouped(number));
         }
         for (reason, number) in &self.rejects_by_reason {
-            let _ = writeln!(out, "  {:<22} {:>12}", format!("rejected {reason}"), grouped(*number));
+            let _ = writeln!(out, "  {:<30} {:>12}", format!("rejected {reason}"), grouped(*number));
         }
-        let _ = write!(out, "  {:<22} {:>12}", "production before", grouped(self.production));
+        let _ = write!(out, "  {:<30} {:>12}", "production before", grouped(self.production));
         out
     }
 }
