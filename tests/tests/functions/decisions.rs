@@ -107,8 +107,12 @@ async fn sixteen_approvals_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn approve_against_cancel() {
     let bench = Bench::new().await;
-    let (mut completed, mut cancelled) = (0, 0);
-    for round in 0..30 {
+    let (mut completed, mut cancelled, mut round) = (0, 0, 0);
+    // How long the cancel waits: longer when it won, shorter when it lost, so that the two meet at any machine's pace.
+    let mut pause = std::time::Duration::from_millis(2);
+    while round < 24 || completed == 0 || cancelled == 0 {
+        round += 1;
+        assert!(round < 100, "{completed} completed, {cancelled} cancelled: no race was run");
         let run = waiting(&bench, &format!("{round}.csv"), &format!("code\nR{round}\n")).await;
         let before = bench.codes().await;
         let approving = {
@@ -125,8 +129,6 @@ async fn approve_against_cancel() {
         let cancelling = {
             let (mut run, actor) = (run.clone(), bench.actor.clone());
             run.app = app(&bench.db, &bench.s3);
-            // So that not always the same one is first, nor always at the same step.
-            let pause = std::time::Duration::from_micros(400 * (round % 15));
             tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 run.cancel(&actor).await
@@ -151,14 +153,19 @@ async fn approve_against_cancel() {
         }
         let (status, codes) = (bench.status(run.job).await, bench.codes().await - before);
         match status.as_str() {
-            "completed" => completed += 1,
-            "cancelled" => cancelled += 1,
+            "completed" => {
+                completed += 1;
+                pause /= 2;
+            }
+            "cancelled" => {
+                cancelled += 1;
+                pause = pause * 3 / 2 + std::time::Duration::from_micros(100);
+            }
             other => panic!("{other}: {approval:?}, {cancel:?}, {error:?}"),
         }
         assert_eq!(codes, i64::from(status == "completed"), "{status}: {approval:?}, {cancel:?}");
         assert_eq!(bench.job(run.job).await["leased"], false);
     }
-    assert!(completed > 0 && cancelled > 0, "{completed} completed, {cancelled} cancelled: no race was run");
 }
 
 #[tokio::test(flavor = "multi_thread")]
