@@ -321,7 +321,8 @@ mod tests {
     fn names_what_is_wrong() {
         let own = MERCHANT.to_string();
         let long = vec![b'x'; 256];
-        let cases: [(&str, &[&[u8]], Option<RejectReason>); 18] = [
+        type Case<'a> = (&'a str, &'a [&'a [u8]], Option<RejectReason>);
+        let cases: [Case; 18] = [
             ("code", &[b" A1\t"], None),
             ("code", &[b" \t"], Some(RejectReason::EmptyCode)),
             ("sku,code", &[b"1"], Some(RejectReason::EmptyCode)),

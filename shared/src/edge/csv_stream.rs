@@ -318,8 +318,11 @@ mod tests {
         })
     }
 
+    /// Fields and physical line of each record.
+    type Parsed = Vec<(Vec<Vec<u8>>, u64)>;
+
     /// RFC 4180 by the book, for comparison: fields, line, raw bytes.
-    fn reference(text: &[u8]) -> (Vec<(Vec<Vec<u8>>, u64)>, u64) {
+    fn reference(text: &[u8]) -> (Parsed, u64) {
         let (mut records, mut blank, mut line, mut at) = (Vec::new(), 0, 1u64, 0);
         while at < text.len() {
             let (mut fields, mut field, mut quoted, begin) = (Vec::new(), Vec::new(), false, at);
