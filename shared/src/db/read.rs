@@ -128,7 +128,8 @@ fn pace(row: &Row, status: &str) -> (Option<f64>, Option<f64>) {
             let eta = per_second(bytes, load_seconds).map(|rate| (left.max(0) as f64 / rate).ceil());
             (per_second(row.get("rows_loading"), load_seconds), eta)
         }
-        "processing" => {
+        // Once the codes are in, what is left is to verify them.
+        "processing" if row.get::<_, Option<i64>>("codes_inserted").is_none() => {
             let done: i64 = row.get("rows_inserting");
             let rate = per_second(done, insert_seconds);
             let left = row.get::<_, Option<i64>>("total_codes_to_insert").unwrap_or_default() - done;
