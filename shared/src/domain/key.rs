@@ -38,8 +38,7 @@ pub fn check_key(merchant: MerchantId, key: &str) -> Result<(), KeyError> {
 pub fn check_prefix(merchant: MerchantId, prefix: &str) -> Result<(), KeyError> {
     check_characters(prefix)?;
     let rest = after_merchant(merchant, prefix)?;
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.is_empty() { Ok(()) } else { check_segments(prefix, rest) }
+    if rest.is_empty() { Ok(()) } else { check_segments(prefix, rest.strip_suffix('/').unwrap_or(rest)) }
 }
 
 /// The merchant that an uploaded key names in its second segment, if it is a UUID in its usual form.
