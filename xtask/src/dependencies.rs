@@ -46,7 +46,7 @@ pub fn check() -> Result<()> {
     // Not `cargo metadata`: it lists what no selected feature needs.
     let output = project::cargo()
         .args(["tree", "--locked", "--workspace", "--target", "all", "--edges", "normal,build"])
-        .args(["--prefix", "none", "--no-dedupe", "--format", "{p}\t{l}"])
+        .args(["--prefix", "none", "--format", "{p}\t{l}"])
         .stderr(Stdio::inherit())
         .output()
         .context(|| "run cargo tree".to_owned())?;
@@ -63,7 +63,8 @@ fn problems(listed: &str) -> Vec<String> {
     let packages: BTreeSet<(&str, &str, &str)> = listed
         .lines()
         .filter_map(|line| {
-            let (package, licence) = line.split_once('\t')?;
+            // The second time a package is listed it bears a star.
+            let (package, licence) = line.trim_end_matches(" (*)").split_once('\t')?;
             let mut words = package.split(' ');
             Some((words.next()?, words.next()?, licence))
         })
