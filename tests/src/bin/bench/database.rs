@@ -27,7 +27,10 @@ pub async fn create() -> Outcome<Bench> {
     admin.batch_execute(&format!("CREATE DATABASE {name} OWNER {role}")).await?;
     let config: tokio_postgres::Config = admin_url.parse()?;
     let port = config.get_ports().first().copied().unwrap_or(5432);
-    let url = format!("postgres://{role}@127.0.0.1:{port}/{name}?sslmode=disable");
+    // The role has the superuser's password, where there is one.
+    let password =
+        config.get_password().map(String::from_utf8_lossy).map(|p| format!(":{p}")).unwrap_or_default();
+    let url = format!("postgres://{role}{password}@127.0.0.1:{port}/{name}?sslmode=disable");
     migrate(Database::new(&url, 1, None)?.connection().await?).await?;
     Ok(Bench { client: connect(&url).await?, url })
 }
