@@ -1,10 +1,12 @@
-//! The Lambda edge: configuration, S3, the CSV stream, delivery of messages, and how errors leave a function.
+//! The Lambda edge: configuration, S3, the CSV stream, HTTP answers, delivery of messages, counters, and how errors
+//! leave a function.
 
 pub mod app;
 pub mod csv_stream;
 pub mod deliver;
 pub mod http;
 pub mod inspect;
+pub mod metrics;
 pub mod objects;
 pub mod serve;
 
