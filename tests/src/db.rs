@@ -18,14 +18,18 @@ pub struct Server {
     user: String,
     password: Option<String>,
     address: String,
+    /// `host:port` of a transaction-mode pooler before it, through which functions then go.
+    pooler: Option<String>,
 }
 
 impl Server {
-    /// From `ONCELOAD_TEST_DATABASE_URL`, which `cargo xtask test` sets: a superuser's URL.
+    /// From `ONCELOAD_TEST_DATABASE_URL`, which `cargo xtask test` sets: a superuser's URL. With
+    /// `ONCELOAD_TEST_PGBOUNCER_URL`, functions go through that pooler; what the tests do themselves doesn't.
     pub fn from_env() -> Self {
         let url = std::env::var("ONCELOAD_TEST_DATABASE_URL")
             .expect("the tests need a PostgreSQL of their own: run `cargo xtask test`");
-        Self::of(&url)
+        let pooler = std::env::var("ONCELOAD_TEST_PGBOUNCER_URL").ok();
+        Self { pooler: pooler.map(|url| Self::of(&url).address), ..Self::of(&url) }
     }
 
     /// A server by a superuser's URL, `postgres://user[:password]@host:port/database`.
@@ -37,13 +41,17 @@ impl Server {
             None => (credentials, None),
         };
         let address = rest.split(['/', '?']).next().unwrap_or(rest);
-        Self { user: user.to_owned(), password, address: address.to_owned() }
+        Self { user: user.to_owned(), password, address: address.to_owned(), pooler: None }
     }
 
     /// A URL of this server; both roles have the same password.
     pub fn url(&self, role: &str, database: &str) -> String {
+        self.url_at(&self.address, role, database)
+    }
+
+    fn url_at(&self, address: &str, role: &str, database: &str) -> String {
         let password = self.password.as_ref().map(|p| format!(":{p}")).unwrap_or_default();
-        format!("postgres://{role}{password}@{}/{database}?sslmode=disable", self.address)
+        format!("postgres://{role}{password}@{address}/{database}?sslmode=disable")
     }
 
     pub fn admin_url(&self, database: &str) -> String {
@@ -143,8 +151,14 @@ impl TestDb {
         Server::from_env().database().await
     }
 
-    /// The URL that functions get: the ordinary role.
+    /// The URL that functions get: the ordinary role, through the pooler if there is one.
     pub fn url(&self) -> String {
+        let address = self.server.pooler.as_deref().unwrap_or(&self.server.address);
+        self.server.url_at(address, ROLE, &self.name)
+    }
+
+    /// The URL past any pooler, as `migrate` gets it.
+    pub fn direct_url(&self) -> String {
         self.server.url(ROLE, &self.name)
     }
 
@@ -153,9 +167,9 @@ impl TestDb {
         Database::new(&self.url(), connections, None).expect("pool")
     }
 
-    /// One more connection of the ordinary role.
+    /// One more connection of the ordinary role, for the test itself.
     pub async fn connect(&self) -> Client {
-        connect(&self.url()).await
+        connect(&self.direct_url()).await
     }
 
     /// A connection of the superuser.

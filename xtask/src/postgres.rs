@@ -2,6 +2,7 @@
 //! ours. Tests and benches start theirs with the same code.
 
 mod binaries;
+mod pooler;
 
 use std::fs;
 use std::io::Read;
@@ -17,6 +18,7 @@ use nix::unistd::User;
 use serde::{Deserialize, Serialize};
 
 pub use self::binaries::Binaries;
+pub use self::pooler::Pooler;
 use crate::process::{self, Identity};
 use crate::{Context, Error, Result, interrupt};
 

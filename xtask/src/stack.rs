@@ -16,7 +16,7 @@ pub use self::file::{StackFile, User};
 use self::state::{Deployed, State, lock};
 use crate::deploy::Request;
 use crate::engine::{Engine, REGION};
-use crate::postgres::{self, Postgres, Settings};
+use crate::postgres::{self, Pooler, Postgres, Settings};
 use crate::python::{Python, script};
 use crate::{Context, Error, Result, aws, functions, interrupt, provision, say};
 
@@ -24,13 +24,15 @@ use crate::{Context, Error, Result, aws, functions, interrupt, provision, say};
 #[derive(Clone, Debug)]
 pub struct Options {
     pub settings: Settings,
+    /// The functions reach the database through a transaction-mode pooler; migrations don't.
+    pub pooled: bool,
     /// Parameters of template.yaml beside the ones that a local deployment must set.
     pub parameters: BTreeMap<String, String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { settings: Settings::local(), parameters: BTreeMap::new() }
+        Self { settings: Settings::local(), pooled: false, parameters: BTreeMap::new() }
     }
 }
 
@@ -111,7 +113,14 @@ pub fn start_database(directory: &Path, settings: &Settings) -> Result<Postgres>
     ensure_postgres(directory, settings, &mut state)
 }
 
-/// Stops what [`up`] and [`start_database`] started in this directory and nothing else, and removes the data if
+/// Starts a transaction-mode pooler before that PostgreSQL.
+pub fn start_pooler(directory: &Path, postgres: &Postgres) -> Result<Pooler> {
+    let _lock = lock(directory)?;
+    let mut state = State::load(directory);
+    ensure_pooler(directory, postgres, &mut state)
+}
+
+/// Stops what [`up`], [`start_database`] and [`start_pooler`] started in this directory and nothing else, and removes the data if
 /// `wipe`. Answers whether anything ran.
 pub fn down(directory: &Path, wipe: bool) -> Result<bool> {
     if !directory.exists() {
@@ -144,7 +153,12 @@ fn bring_up(directory: &Path, options: &Options, state: &mut State) -> Result<St
     let mut parameters = options.parameters.clone();
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     parameters.insert("Architecture".into(), architecture.into());
-    parameters.insert("DatabaseUrl".into(), postgres.url());
+    if options.pooled {
+        parameters.insert("DatabaseUrl".into(), ensure_pooler(directory, &postgres, state)?.url());
+        parameters.insert("MigrationDatabaseUrl".into(), postgres.url());
+    } else {
+        parameters.insert("DatabaseUrl".into(), postgres.url());
+    }
     let request = Request::new(directory, &engine, parameters, binaries, state.logins.clone());
     let deployed = ensure_deployed(directory, &engine, &python, &request, state)?;
     interrupt::check()?;
@@ -156,6 +170,8 @@ fn ensure_postgres(directory: &Path, settings: &Settings, state: &mut State) -> 
     if let Some(running) = &state.postgres {
         return Ok(running.clone());
     }
+    // What stood before a server that is gone knows its old port.
+    state.stop_postgres();
     let step = say::step("Starting PostgreSQL");
     let place = postgres::place(&directory.join("postgres"))?;
     let started = postgres::start(&place, state.postgres_port, settings)?;
@@ -163,6 +179,19 @@ fn ensure_postgres(directory: &Path, settings: &Settings, state: &mut State) -> 
     state.postgres = Some(started.clone());
     state.save(directory)?;
     step.done(format_args!("127.0.0.1:{}, data in {}", started.port, place.display()));
+    Ok(started)
+}
+
+fn ensure_pooler(directory: &Path, postgres: &Postgres, state: &mut State) -> Result<Pooler> {
+    if let Some(running) = &state.pooler {
+        return Ok(running.clone());
+    }
+    let step = say::step("Starting PgBouncer");
+    let started = Pooler::start(postgres, state.pooler_port)?;
+    state.pooler_port = Some(started.port);
+    state.pooler = Some(started.clone());
+    state.save(directory)?;
+    step.done(format_args!("127.0.0.1:{}, transaction mode", started.port));
     Ok(started)
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Our own account goes to standard error before each run of `cargo test`, so that the last lines are its summary.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
 
-use crate::postgres::{Postgres, ROLE, Settings};
+use crate::postgres::{Pooler, Postgres, ROLE, Settings};
 use crate::stack::{self, Options};
 use crate::{Error, Result, functions, lint, process, project, say};
 
@@ -56,27 +56,38 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
         // Tests that kill a function start its process.
         functions::build()?;
         say::line("Unit tests, and functions on PostgreSQL");
-        if !cargo_test(&["--lib", "--test", "functions"], &database, None, args)? {
+        if !cargo_test(&["--lib", "--test", "functions"], &database, &[], args)? {
             failed.push("unit");
+        }
+        say::line("Functions on PostgreSQL behind PgBouncer in transaction mode");
+        let pooler = stack::start_pooler(directory, &database)?;
+        if !cargo_test(&["--test", "functions"], &database, &[behind(&pooler)], args)? {
+            failed.push("unit behind PgBouncer");
         }
     }
     if wants(Part::E2e) {
-        let options = Options { settings, ..Options::default() };
+        let options = Options { settings, pooled: true, ..Options::default() };
+        let pooler = stack::start_pooler(directory, &database)?;
         stack::up(directory, &options)?;
         if !failed.is_empty() {
             say::line(format_args!("FAILED so far: {}", failed.join(", ")));
         }
         say::line("End to end");
-        let file = directory.join("stack.json");
-        if !cargo_test(&["--test", "e2e"], &database, Some(file), args)? {
+        let stack = ("ONCELOAD_STACK", directory.join("stack.json").to_string_lossy().into_owned());
+        if !cargo_test(&["--test", "e2e"], &database, &[behind(&pooler), stack], args)? {
             failed.push("e2e");
         }
     }
     Ok(())
 }
 
+/// Tells the tests that what they start reaches the database through the pooler.
+fn behind(pooler: &Pooler) -> (&'static str, String) {
+    ("ONCELOAD_TEST_PGBOUNCER_URL", pooler.admin_url())
+}
+
 /// Runs `cargo test` with the servers in its environment; true if all passed.
-fn cargo_test(what: &[&str], database: &Postgres, stack: Option<PathBuf>, args: &TestArgs) -> Result<bool> {
+fn cargo_test(what: &[&str], database: &Postgres, more: &[(&str, String)], args: &TestArgs) -> Result<bool> {
     let mut cargo = project::cargo();
     cargo
         .args(["test", "--workspace", "--no-fail-fast"])
@@ -85,9 +96,7 @@ fn cargo_test(what: &[&str], database: &Postgres, stack: Option<PathBuf>, args: 
         // The superuser, for CREATE DATABASE; the ordinary role has the same password.
         .env("ONCELOAD_TEST_DATABASE_URL", database.admin_url())
         .env("ONCELOAD_TEST_ROLE", ROLE)
-        .env("ONCELOAD_TEST_PG_BIN", &database.bin);
-    if let Some(file) = stack {
-        cargo.env("ONCELOAD_STACK", file);
-    }
+        .env("ONCELOAD_TEST_PG_BIN", &database.bin)
+        .envs(more.iter().map(|(name, value)| (name, value)));
     Ok(process::run(&mut cargo)?.success())
 }

@@ -3,7 +3,7 @@
 
 use crate::stack::{Stack, rows, until};
 use std::path::Path;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// An open transaction.
 pub struct Blocker {
@@ -31,16 +31,41 @@ impl Blocker {
               WHERE {} = ANY (pg_blocking_pids(pid)) AND application_name LIKE 'onceload%'",
             self.backend
         );
-        until("a function that waits", async || {
+        let port = until("a function that waits", async || {
             rows(&watcher, &sql).await.first().and_then(|row| row[0].parse().ok())
         })
-        .await
+        .await;
+        match std::env::var("ONCELOAD_TEST_PGBOUNCER_URL") {
+            Ok(pooler) => port_behind(&pooler, port).await,
+            Err(_) => port,
+        }
     }
 
     /// Gives the lock back, as if nothing had been.
     pub async fn lets_go(self) {
         self.client.batch_execute("ROLLBACK").await.expect("the lock is given back");
     }
+}
+
+/// The server sees the pooler's connections. For one of these, by its port: the port of the client that it serves.
+async fn port_behind(pooler: &str, port: u16) -> u16 {
+    let (console, connection) = tokio_postgres::connect(
+        &format!("{}/pgbouncer", pooler.rsplit_once('/').expect("a URL with a database").0),
+        tokio_postgres::NoTls,
+    )
+    .await
+    .expect("the pooler's console");
+    tokio::spawn(connection);
+    let find = async |what: &str, key: &str, value: &str, wanted: &str| {
+        let messages = console.simple_query(what).await.expect("the pooler's answer");
+        let row = messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) if row.get(key) == Some(value) => row.get(wanted),
+            _ => None,
+        });
+        row.unwrap_or_else(|| panic!("{what}: no {key} is {value}")).to_owned()
+    };
+    let client = find("SHOW SERVERS", "local_port", &port.to_string(), "link").await;
+    find("SHOW CLIENTS", "ptr", &client, "port").await.parse().expect("a port")
 }
 
 /// kill -9 for the function process of this stack at that end of a connection. Answers the function's name.

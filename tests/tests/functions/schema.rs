@@ -2,6 +2,7 @@
 
 use onceload_tests::db::{Server, connect, rows};
 use onceload_tests::{Bench, State, TestDb};
+use shared::db::Database;
 use shared::db::migrate::migrate;
 use shared::db::sql;
 use shared::domain::job::Status;
@@ -124,6 +125,11 @@ async fn other_roles_see_the_merchants_that_they_name() {
     assert_eq!(write.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
 }
 
+/// The connection that `migrate` has: past any pooler.
+fn direct(db: &TestDb) -> Database {
+    Database::new(&db.direct_url(), 1, None).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_run_once_however_often_and_by_however_many() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
@@ -131,7 +137,7 @@ async fn migrations_run_once_however_often_and_by_however_many() {
     let db = Server::from_env().empty_database().await;
     let mut deploys = Vec::new();
     for _ in 0..4 {
-        let pool = db.pool(1);
+        let pool = direct(&db);
         deploys.push(tokio::spawn(async move { migrate(pool.connection().await.unwrap()).await.unwrap() }));
     }
     let mut applied = Vec::new();
@@ -141,7 +147,7 @@ async fn migrations_run_once_however_often_and_by_however_many() {
         assert_eq!(migrated.version, versions);
     }
     assert_eq!(applied, (1..=versions).collect::<Vec<_>>(), "each once, by one of them, in order");
-    let again = migrate(db.pool(1).connection().await.unwrap()).await.unwrap();
+    let again = migrate(direct(&db).connection().await.unwrap()).await.unwrap();
     assert!(again.applied.is_empty());
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::deploy::{Deployment, Login};
 use crate::engine::Engine;
-use crate::postgres::Postgres;
+use crate::postgres::{Pooler, Postgres};
 use crate::process::Identity;
 use crate::{Context, Error, Result, interrupt, project, say};
 
@@ -17,6 +17,7 @@ use crate::{Context, Error, Result, interrupt, project, say};
 #[serde(default)]
 pub(super) struct State {
     pub postgres: Option<Postgres>,
+    pub pooler: Option<Pooler>,
     pub engine: Option<Engine>,
     /// What the running engine was started from.
     pub engine_code: String,
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub logins: Vec<Login>,
     /// The ports of last time, taken again if they are free.
     pub postgres_port: Option<u16>,
+    pub pooler_port: Option<u16>,
     pub engine_port: Option<u16>,
 }
 
@@ -44,6 +46,7 @@ impl State {
             .unwrap_or_default();
         // After a reboot, or after somebody else stopped them.
         state.postgres = state.postgres.filter(|it| it.process.is_alive());
+        state.pooler = state.pooler.filter(|it| it.process.is_alive());
         state.engine = state.engine.filter(|it| it.process.is_alive());
         state
     }
@@ -59,7 +62,11 @@ impl State {
         }
     }
 
+    /// The server, and what stands before it.
     pub fn stop_postgres(&mut self) {
+        if let Some(pooler) = self.pooler.take() {
+            pooler.stop();
+        }
         if let Some(postgres) = self.postgres.take() {
             postgres.stop();
         }

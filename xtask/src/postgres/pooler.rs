@@ -1,0 +1,144 @@
+//! A private PgBouncer in transaction mode before a private PostgreSQL: what the functions may stand behind in
+//! production, and do stand behind in the tests.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::{ADMIN, DATABASE, Postgres, ROLE, as_owner, free_port, owner};
+use crate::process::{self, Identity};
+use crate::{Context, Error, Result, apt, interrupt};
+
+/// In the pooler's environment, so that none is ever lost sight of.
+const MARK: &str = "ONCELOAD_POOLER";
+
+/// A running pooler. It stays when this value goes: [`Pooler::stop`] ends it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pooler {
+    pub process: Identity,
+    pub port: u16,
+    password: String,
+}
+
+impl Pooler {
+    /// Starts a pooler before `server`, for every database of it, in the server's directory.
+    ///
+    /// Server connections are handed out in turn, so that two transactions of a client seldom meet the same one:
+    /// whatever leans on a session fails soon.
+    pub fn start(server: &Postgres, port: Option<u16>) -> Result<Self> {
+        let program = find()?;
+        let directory = &server.directory;
+        process::kill_marked(MARK, &directory.to_string_lossy());
+        let port = free_port(port)?;
+        let users = directory.join("pgbouncer.users");
+        let password = &server.password;
+        let lines: String = [ADMIN, ROLE].iter().map(|role| format!("\"{role}\" \"{password}\"\n")).collect();
+        private_file(&users, &lines)?;
+        let settings = directory.join("pgbouncer.ini");
+        private_file(&settings, &configuration(server, port, &users))?;
+        let log = directory.join("pgbouncer.log");
+        // It reports to standard error, as it has neither a log file nor a terminal of its own.
+        let process = process::start(as_owner(&program)?.arg(&settings).env(MARK, directory), &log)?;
+        let pooler = Self { process, port, password: password.clone() };
+        let ready = interrupt::wait_until(Duration::from_secs(30), || {
+            if pooler.process.is_alive() {
+                return Ok(pooler.answers(server));
+            }
+            let last = process::tail(&log, 10);
+            Err(Error::advice(format!("PgBouncer did not start, see {}:\n{last}", log.display())))
+        });
+        match ready {
+            Ok(true) => Ok(pooler),
+            outcome => {
+                pooler.stop();
+                outcome?;
+                Err(Error::advice(format!("PgBouncer does not answer, see {}", log.display())))
+            }
+        }
+    }
+
+    /// For the functions: the ordinary role on its database.
+    pub fn url(&self) -> String {
+        self.url_of(ROLE, DATABASE)
+    }
+
+    /// For tests: the superuser, who may also ask the pooler itself (the database `pgbouncer`).
+    pub fn admin_url(&self) -> String {
+        self.url_of(ADMIN, "postgres")
+    }
+
+    fn url_of(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// Stops it at once: its clients are the functions, which are gone or going.
+    pub fn stop(&self) {
+        self.process.signal(Signal::SIGTERM);
+        if !self.process.wait_gone(Duration::from_secs(5)) {
+            self.process.signal(Signal::SIGKILL);
+            self.process.wait_gone(Duration::from_secs(5));
+        }
+    }
+
+    fn answers(&self, server: &Postgres) -> bool {
+        let mut psql = Command::new(server.bin.join("psql"));
+        psql.args(["-X", "-q", "-c", "SELECT 1", &self.url()]).stdin(Stdio::null());
+        psql.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+}
+
+fn configuration(server: &Postgres, port: u16, users: &Path) -> String {
+    format!(
+        "[databases]\n\
+         * = host=127.0.0.1 port={}\n\
+         [pgbouncer]\n\
+         listen_addr = 127.0.0.1\n\
+         listen_port = {port}\n\
+         unix_socket_dir =\n\
+         auth_type = scram-sha-256\n\
+         auth_file = {}\n\
+         admin_users = {ADMIN}\n\
+         pool_mode = transaction\n\
+         server_round_robin = 1\n\
+         default_pool_size = 24\n\
+         max_client_conn = 1000\n\
+         server_idle_timeout = 20\n\
+         log_connections = 0\n\
+         log_disconnections = 0\n",
+        server.port,
+        users.display(),
+    )
+}
+
+/// Writes a file that only the server's owner may read.
+fn private_file(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context(|| "protect a password")?;
+    if let Some(owner) = owner()? {
+        chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))
+            .context(|| format!("give {} to {}", path.display(), owner.name))?;
+    }
+    Ok(())
+}
+
+/// The installed program; installed now where there is none and that is allowed.
+fn find() -> Result<PathBuf> {
+    if let Some(found) = look() {
+        return Ok(found);
+    }
+    apt::install(&["pgbouncer"], "PgBouncer is not installed, through which the tests run")?;
+    look().ok_or_else(|| {
+        Error::advice("PgBouncer's program is not found in PATH, /usr/sbin or /usr/local/sbin")
+    })
+}
+
+fn look() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(usual).map(|it| it.join("pgbouncer")).find(|it| it.is_file())
+}
