@@ -8,6 +8,7 @@ pub mod chunks;
 pub mod close;
 pub mod decisions;
 pub mod error;
+pub mod expired_keys;
 pub mod files;
 pub mod insert;
 pub mod jobs;

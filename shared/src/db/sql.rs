@@ -77,4 +77,5 @@ statements! {
     SWEEP_EXPIRED = "sweep.expired";
     SWEEP_STALE_STAGING = "sweep.stale_staging";
     SWEEP_STAGING_CLEARED = "sweep.staging_cleared";
+    IDEMPOTENCY_KEYS_EXPIRE = "idempotency_keys.expire";
 }

@@ -7,6 +7,7 @@ mod bad_files;
 mod bad_requests;
 mod decisions;
 mod doors;
+mod expired_keys;
 mod kill;
 mod loader;
 mod lost;
