@@ -4,6 +4,7 @@
 pub mod db;
 pub mod drive;
 pub mod fixture;
+pub mod http;
 pub mod objects;
 pub mod server;
 

@@ -2,13 +2,17 @@
 //! be told to misbehave.
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object as Listed, StreamingBlob, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
+    DeleteObjectInput, DeleteObjectOutput, ETag, ETagCondition, GetObjectInput, GetObjectOutput,
+    HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput,
+    ListPartsOutput, Object as Listed, Part, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -93,12 +97,32 @@ struct Version {
     body: Body,
 }
 
+/// A multipart upload: the key, and the parts with their etags.
+type OpenUpload = (String, BTreeMap<i32, (String, Bytes)>);
+
 #[derive(Debug, Default)]
 struct Store {
     keys: BTreeMap<String, Vec<Version>>,
     trouble: BTreeMap<String, Trouble>,
     reads: BTreeMap<String, u32>,
+    /// Multipart uploads that are neither completed nor aborted, by their ids.
+    open: BTreeMap<String, OpenUpload>,
     serial: u32,
+}
+
+impl Store {
+    fn put(&mut self, key: &str, body: Body) -> Version {
+        self.serial += 1;
+        let id = format!("v{}", self.serial);
+        // Not MD5, as with multipart uploads and encryption: nobody may compute with an etag.
+        let version = Version { etag: etag(&format!("{key} {id}")), id, body };
+        self.keys.entry(key.to_owned()).or_default().push(version.clone());
+        version
+    }
+}
+
+fn etag(of: &str) -> String {
+    Sha256::digest(of).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The server. It ends with the runtime that it was started in.
@@ -135,15 +159,24 @@ impl TestS3 {
 
     /// Puts an object and returns its version id.
     pub fn put(&self, key: &str, body: impl Into<Body>) -> String {
-        let body = body.into();
-        let mut store = self.store();
-        store.serial += 1;
-        let id = format!("v{}", store.serial);
-        // Not MD5, as with multipart uploads and encryption: nobody may compute with an etag.
-        let hash = Sha256::digest(format!("{key} {id}"));
-        let etag: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        store.keys.entry(key.to_owned()).or_default().push(Version { id: id.clone(), etag, body });
-        id
+        self.store().put(key, body.into()).id
+    }
+
+    /// The newest version of an object that somebody has put, if there is one.
+    pub fn get(&self, key: &str) -> Option<Bytes> {
+        let store = self.store();
+        let body = &store.keys.get(key)?.last()?.body;
+        Some(body.read(0..body.len()).expect("the body"))
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> Vec<String> {
+        self.store().keys.keys().cloned().collect()
+    }
+
+    /// Keys of the multipart uploads that are neither completed nor aborted.
+    pub fn open_multiparts(&self) -> Vec<String> {
+        self.store().open.values().map(|(key, _)| key.clone()).collect()
     }
 
     /// Puts a file of the disk, read when it is asked for.
@@ -193,6 +226,10 @@ impl Served {
         }
     }
 
+    fn lock(&self) -> S3Result<MutexGuard<'_, Store>> {
+        self.0.lock().map_err(|_| s3_error!(InternalError))
+    }
+
     /// What is to go wrong with this read.
     fn trouble(&self, key: &str) -> S3Result<Trouble> {
         let mut store = self.0.lock().map_err(|_| s3_error!(InternalError))?;
@@ -216,6 +253,15 @@ impl Served {
             None => Ok(now),
         }
     }
+}
+
+async fn collected(body: Option<StreamingBlob>) -> S3Result<Bytes> {
+    let Some(mut body) = body else { return Ok(Bytes::new()) };
+    let mut all = Vec::new();
+    while let Some(piece) = body.next().await {
+        all.extend_from_slice(&piece.map_err(|_| s3_error!(IncompleteBody))?);
+    }
+    Ok(all.into())
 }
 
 #[async_trait::async_trait]
@@ -255,6 +301,117 @@ impl S3 for Served {
             body: Some(stream_of(version.body, range, trouble)),
             ..GetObjectOutput::default()
         }))
+    }
+
+    async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let body = collected(req.input.body).await?;
+        let version = self.lock()?.put(&req.input.key, body.into());
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag: Some(ETag::Strong(version.etag)),
+            version_id: Some(version.id),
+            ..PutObjectOutput::default()
+        }))
+    }
+
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let mut store = self.lock()?;
+        if let Some(versions) = store.keys.get_mut(&req.input.key) {
+            versions.retain(|version| req.input.version_id.as_ref().is_some_and(|id| *id != version.id));
+            if versions.is_empty() {
+                store.keys.remove(&req.input.key);
+            }
+        }
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let mut store = self.lock()?;
+        store.serial += 1;
+        let id = format!("multipart-{}", store.serial);
+        store.open.insert(id.clone(), (req.input.key, BTreeMap::new()));
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            upload_id: Some(id),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let body = collected(req.input.body).await?;
+        let mut store = self.lock()?;
+        store.serial += 1;
+        let etag = etag(&format!("part {}", store.serial));
+        let (_, parts) = store.open.get_mut(&req.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        parts.insert(req.input.part_number, (etag.clone(), body));
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag: Some(ETag::Strong(etag)),
+            ..UploadPartOutput::default()
+        }))
+    }
+
+    /// In pages of three, so that whoever reads one page only is found out.
+    async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        let store = self.lock()?;
+        let (_, parts) = store.open.get(&req.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let after = req.input.part_number_marker.unwrap_or(0);
+        let mut rest = parts.range(after + 1..);
+        let page: Vec<Part> = rest
+            .by_ref()
+            .take(3)
+            .map(|(number, (etag, body))| Part {
+                part_number: Some(*number),
+                e_tag: Some(ETag::Strong(etag.clone())),
+                size: i64::try_from(body.len()).ok(),
+                ..Part::default()
+            })
+            .collect();
+        let more = rest.next().is_some();
+        Ok(S3Response::new(ListPartsOutput {
+            is_truncated: Some(more),
+            next_part_number_marker: page.last().and_then(|part| part.part_number).filter(|_| more),
+            parts: Some(page),
+            ..ListPartsOutput::default()
+        }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let mut store = self.lock()?;
+        let (_, parts) = store.open.get(&req.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut whole = Vec::new();
+        let named = req.input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        for part in named {
+            let number = part.part_number.unwrap_or_default();
+            let found = parts.get(&number).filter(|(etag, _)| {
+                part.e_tag.as_ref().is_some_and(|wanted| wanted.value() == etag.as_str())
+            });
+            let (_, body) = found.ok_or_else(|| s3_error!(InvalidPart))?;
+            whole.extend_from_slice(body);
+        }
+        store.open.remove(&req.input.upload_id);
+        let version = store.put(&req.input.key, Bytes::from(whole).into());
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            e_tag: Some(ETag::Strong(version.etag)),
+            version_id: Some(version.id),
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        match self.lock()?.open.remove(&req.input.upload_id) {
+            Some(_) => Ok(S3Response::new(AbortMultipartUploadOutput::default())),
+            None => Err(s3_error!(NoSuchUpload)),
+        }
     }
 
     async fn list_objects_v2(

@@ -2,6 +2,7 @@
 
 mod decide;
 mod list;
+mod uploads;
 
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Request, RequestExt};
@@ -24,6 +25,10 @@ pub async fn handle(app: App, request: Request) -> Answer {
         (&Method::GET, ["imports"]) => list::list(&app, &actor, &request).await,
         (&Method::GET, ["imports", id]) => show(&app, &actor, job_id(id)?).await,
         (&Method::GET, ["imports", id, "files"]) => show_files(&app, &actor, job_id(id)?).await,
+        (&Method::POST, ["uploads"]) => uploads::declare(&app, &actor, &request).await,
+        (&Method::POST, ["uploads", id, "complete"]) => {
+            uploads::complete(&app, &actor, uuid(id)?, &request).await
+        }
         (&Method::POST, ["imports", id, "approve"]) => {
             decide::approve(&app, &actor, job_id(id)?, &request).await
         }
@@ -35,7 +40,11 @@ pub async fn handle(app: App, request: Request) -> Answer {
 
 /// What is no id is the id of nothing.
 fn job_id(segment: &str) -> Result<JobId, Problem> {
-    Uuid::try_parse(segment).map(JobId).map_err(|_| Problem::not_found())
+    uuid(segment).map(JobId)
+}
+
+fn uuid(segment: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(segment).map_err(|_| Problem::not_found())
 }
 
 async fn show(app: &App, actor: &Actor, job: JobId) -> Answer {

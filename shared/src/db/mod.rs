@@ -22,6 +22,7 @@ pub mod sql;
 pub mod staging;
 pub mod sweep;
 pub mod transaction;
+pub mod uploads;
 pub mod users;
 pub mod validate;
 pub mod verify;

@@ -16,6 +16,11 @@ macro_rules! statements {
 statements! {
     USERS_UPSERT = "users.upsert";
     USERS_MERCHANTS = "users.merchants";
+    UPLOADS_DECLARE = "uploads.declare";
+    UPLOADS_SET_MULTIPART = "uploads.set_multipart";
+    UPLOADS_FIND = "uploads.find";
+    UPLOADS_COMPLETE = "uploads.complete";
+    UPLOADS_REJECT = "uploads.reject";
     JOBS_REGISTER = "jobs.register";
     JOBS_FIND_START = "jobs.find_start";
     JOBS_ADOPT = "jobs.adopt";

@@ -9,3 +9,4 @@ pub mod layout;
 pub mod row;
 pub mod source;
 pub mod step;
+pub mod upload;

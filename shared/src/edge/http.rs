@@ -2,6 +2,8 @@
 
 use crate::db::users::{self, Claims};
 use crate::db::{DbError, decisions::Actor, pool::client};
+use crate::domain::ids::MerchantId;
+use crate::domain::step::{StepError, StepErrorKind};
 use crate::edge::app::App;
 use crate::edge::serve::causes;
 use lambda_http::http::StatusCode;
@@ -11,6 +13,7 @@ use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// What a handler returns.
 pub type Answer = Result<Response<Body>, Problem>;
@@ -102,6 +105,23 @@ impl From<DbError> for Problem {
     }
 }
 
+impl From<StepError> for Problem {
+    fn from(error: StepError) -> Self {
+        tracing::error!(message = %error, causes = causes(&error), "request failed");
+        if error.kind != StepErrorKind::Transient {
+            return Self::internal();
+        }
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Temporarily unavailable",
+            "S3 is busy or out of reach. Try again in a moment.",
+        );
+        problem.retry_after = Some(2);
+        problem
+    }
+}
+
 /// A JSON answer.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let body = serde_json::to_string(body).map_err(|error| {
@@ -185,9 +205,31 @@ pub async fn actor(app: &App, request: &Request) -> Result<Actor, Problem> {
 
 /// The body as JSON: 400 where it is none, 422 with a pointer where it doesn't fit.
 pub fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+    typed(parsed(request)?)
+}
+
+/// The body of a request that names its merchant: 404 for a merchant that the caller does not belong to, before
+/// anything else in it is looked at.
+pub fn member_body<T: DeserializeOwned>(actor: &Actor, request: &Request) -> Result<T, Problem> {
+    let value = parsed(request)?;
+    let merchant = value.get("merchant_id").and_then(Value::as_str).and_then(|id| Uuid::try_parse(id).ok());
+    if merchant.is_some_and(|id| !actor.merchants.contains(&MerchantId(id))) {
+        return Err(Problem::not_found());
+    }
+    typed(value)
+}
+
+fn parsed(request: &Request) -> Result<Value, Problem> {
     let bytes: &[u8] = request.body();
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}.")))?;
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}.")))
+}
+
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    // Members by name: serde would also take them in order from an array.
+    if !value.is_object() {
+        return Err(Problem::unprocessable("", "The body is not an object."));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let pointer = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };

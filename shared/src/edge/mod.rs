@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod metrics;
 pub mod objects;
 pub mod serve;
+pub mod uploads;
 
 pub use app::{App, Config};
 pub use serve::{Budget, serve_http, serve_step};

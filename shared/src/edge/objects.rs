@@ -40,6 +40,10 @@ impl Objects {
         &self.bucket
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The object as it is now, or `None`. With a version: that one.
     pub async fn head(&self, key: &str, version_id: Option<&str>) -> StepResult<Option<FrozenObject>> {
         let head = self
@@ -210,11 +214,12 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
-    status(error) == Some(404) || matches!(error.code(), Some("NoSuchKey" | "NotFound" | "NoSuchVersion"))
+pub(super) fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    status(error) == Some(404)
+        || matches!(error.code(), Some("NoSuchKey" | "NotFound" | "NoSuchVersion" | "NoSuchUpload"))
 }
 
-fn s3_error<E>(doing: &str, key: &str, error: SdkError<E>) -> StepError
+pub(super) fn s3_error<E>(doing: &str, key: &str, error: SdkError<E>) -> StepError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

@@ -16,5 +16,6 @@ mod schema;
 mod skew;
 mod state_machine;
 mod sweep;
+mod uploads;
 mod values;
 mod whole;

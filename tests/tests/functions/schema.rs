@@ -133,7 +133,15 @@ fn direct(db: &TestDb) -> Database {
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_run_once_however_often_and_by_however_many() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
-    let versions = i64::try_from(std::fs::read_dir(directory).unwrap().count()).unwrap();
+    let mut versions: Vec<i64> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|file| {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let (version, _) = name.strip_prefix('V').and_then(|name| name.split_once("__")).expect(&name);
+            version.parse().expect(&name)
+        })
+        .collect();
+    versions.sort_unstable();
     let db = Server::from_env().empty_database().await;
     let mut deploys = Vec::new();
     for _ in 0..4 {
@@ -144,9 +152,9 @@ async fn migrations_run_once_however_often_and_by_however_many() {
     for deploy in deploys {
         let migrated = deploy.await.unwrap();
         applied.extend(migrated.applied);
-        assert_eq!(migrated.version, versions);
+        assert_eq!(Some(&migrated.version), versions.last());
     }
-    assert_eq!(applied, (1..=versions).collect::<Vec<_>>(), "each once, by one of them, in order");
+    assert_eq!(applied, versions, "each once, by one of them, in order");
     let again = migrate(direct(&db).connection().await.unwrap()).await.unwrap();
     assert!(again.applied.is_empty());
 }
