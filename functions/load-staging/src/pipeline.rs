@@ -9,13 +9,12 @@ use shared::db::jobs::Job;
 use shared::db::staging::{CopyBuffer, RejectedRecord, row_number};
 use shared::db::watch::Watch;
 use shared::domain::buckets::Splitter;
-use shared::domain::fault::{Fault, FaultReason};
+use shared::domain::fault::Fault;
 use shared::domain::ids::JobId;
-use shared::domain::layout::Layout;
-use shared::domain::row::{Record, RowParser};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::edge::Budget;
-use shared::edge::csv_stream::{Next, ReadError, Records, decompressed};
+use shared::edge::csv_rows::Rows;
+use shared::edge::csv_stream::{ReadError, decompressed};
 use shared::edge::objects::Objects;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -72,12 +71,13 @@ pub async fn run(
     let received = Arc::new(AtomicI64::new(0));
     let mut chunks = objects.stream(&file.object, Arc::clone(&received));
     let bytes = StreamReader::new(poll_fn(move |cx| chunks.poll_recv(cx)));
-    let records = Records::new(decompressed(bytes, layout.compression), layout.delimiter);
+    let rows =
+        Rows::new(decompressed(bytes, layout.compression), &layout, job.merchant, job.options.max_rejects);
     let (sender, mut receiver) = mpsc::channel(2);
-    let parser = Parser::new(job, file, &layout, sender);
+    let parser = Parser::new(job, file, sender);
     // Aborted when this function returns early.
     let mut parsing = JoinSet::new();
-    parsing.spawn(parser.run(records));
+    parsing.spawn(parser.run(rows));
 
     let pace = Pace { started: Instant::now(), bytes: file.object.bytes, budget };
     let mut rows_done = 0i64;
@@ -118,12 +118,9 @@ struct Parser {
     job: JobId,
     file_no: i32,
     key: String,
-    max_rejects: u64,
-    rows: RowParser,
     splitter: Splitter,
     buffers: Vec<CopyBuffer>,
     rejects: CopyBuffer,
-    rejected: u64,
     sender: mpsc::Sender<Message>,
 }
 
@@ -131,7 +128,7 @@ struct Parser {
 struct Gone;
 
 impl Parser {
-    fn new(job: &Job, file: &ImportFile, layout: &Layout, sender: mpsc::Sender<Message>) -> Self {
+    fn new(job: &Job, file: &ImportFile, sender: mpsc::Sender<Message>) -> Self {
         let splitter = Splitter::new(job.split_points.as_deref().unwrap_or_default());
         // A small file has no use for big buffers.
         let text = usize::try_from(file.object.bytes).unwrap_or(usize::MAX).saturating_mul(8);
@@ -140,18 +137,15 @@ impl Parser {
             job: job.id,
             file_no: file.file_no,
             key: file.object.key.clone(),
-            max_rejects: u64::from(job.options.max_rejects),
-            rows: RowParser::new(layout, job.merchant),
             buffers: buffers(splitter.buckets(), capacity),
             splitter,
             rejects: CopyBuffer::with_capacity(4096),
-            rejected: 0,
             sender,
         }
     }
 
-    async fn run(mut self, mut records: Records) -> Result<(), Stop> {
-        match self.parse(&mut records).await {
+    async fn run(mut self, mut rows: Rows) -> Result<(), Stop> {
+        match self.parse(&mut rows).await {
             Ok(skipped) => {
                 let _ = self.flush_all(skipped).await;
                 Ok(())
@@ -162,7 +156,7 @@ impl Parser {
     }
 
     /// Parses to the end; `Err(None)` when nobody listens any more.
-    async fn parse(&mut self, records: &mut Records) -> Result<i64, Option<Stop>> {
+    async fn parse(&mut self, rows: &mut Rows) -> Result<i64, Option<Stop>> {
         let read = |error: ReadError| {
             Some(match error {
                 ReadError::File(fault) => Stop::File(fault),
@@ -173,51 +167,28 @@ impl Parser {
                 )),
             })
         };
-        let (mut number, mut skipped, mut header_seen) = (0i64, 0i64, false);
-        loop {
-            let next = records.next().await.map_err(read)?;
-            if header_seen {
-                let blank = i64::try_from(records.blank_lines()).unwrap_or(0);
-                number += blank;
-                skipped += blank;
-            }
-            if next == Next::End {
-                return Ok(skipped);
-            }
-            if !header_seen {
-                header_seen = true;
-                continue;
-            }
-            number += 1;
-            let record = records.record();
-            if Record::is_empty(record) {
-                skipped += 1;
-                continue;
-            }
-            let full = match self.rows.parse(record) {
+        while rows.next().await.map_err(read)? {
+            let full = match rows.row() {
                 Ok(row) => {
                     let bucket = self.splitter.bucket_of(row.code.as_bytes());
                     let buffer = &mut self.buffers[bucket];
-                    buffer.push(row_number(self.file_no, number), &row);
+                    buffer.push(row_number(self.file_no, rows.number()), &row);
                     (buffer.len() >= BUFFER_BYTES).then_some(Some(bucket))
                 }
                 Err(reject) => {
-                    let raw = records.raw();
+                    let raw = rows.raw();
                     self.rejects.push_reject(
                         self.job,
                         &self.key,
                         &RejectedRecord {
-                            record_number: number,
-                            line_number: i64::try_from(records.line()).unwrap_or(i64::MAX),
+                            record_number: rows.number(),
+                            line_number: i64::try_from(rows.line()).unwrap_or(i64::MAX),
                             reason: reject.reason.as_str(),
                             detail: &reject.detail,
                             raw: &raw[..raw.len().min(RAW_BYTES)],
                         },
                     );
-                    self.rejected += 1;
-                    if self.rejected > self.max_rejects {
-                        return Err(Some(Stop::File(self.too_many(&reject.detail, records.line()))));
-                    }
+                    rows.count_reject(&reject).map_err(|fault| Some(Stop::File(fault)))?;
                     (self.rejects.len() >= BUFFER_BYTES).then_some(None)
                 }
             };
@@ -227,11 +198,7 @@ impl Parser {
                 None => {}
             }
         }
-    }
-
-    fn too_many(&self, last: &str, line: u64) -> Fault {
-        let detail = format!("more than {} records rejected, the last because {last}", self.max_rejects);
-        Fault::at_line(FaultReason::TooManyRejects, line, detail)
+        Ok(rows.skipped())
     }
 
     async fn flush(&mut self, bucket: usize) -> Result<(), Gone> {

@@ -9,13 +9,19 @@ use crate::domain::step::StepResult;
 use crate::edge::csv_stream::{Next, Records, decompressed};
 use crate::edge::objects::Objects;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::io::AsyncReadExt;
+use tokio_util::io::StreamReader;
 
 /// As much of a file's head as is fetched; enough for a header of 64 KiB and some records, compressed or not.
 const HEAD_BYTES: i64 = 128 * 1024;
 /// As much of it as is looked at once decompressed.
 const HEAD_TEXT_BYTES: u64 = 512 * 1024;
+/// Compressed bytes that are handed on at a time.
+const PIECE: usize = 4 * 1024;
 /// Places inside of a large file that the sample is taken from, and bytes at each.
 const PROBES: i64 = 3;
 const PROBE_BYTES: i64 = 16 * 1024;
@@ -29,24 +35,51 @@ pub struct Inspected {
     pub sample: Vec<String>,
 }
 
-/// Reads the head of a file. The outer error is S3's, the inner one the file's.
+/// The first bytes of a file, decompressed.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub text: Vec<u8>,
+    /// `text` is the whole file.
+    pub ended: bool,
+    /// Bytes of the object that `text` was made of.
+    pub taken: i64,
+}
+
+impl Head {
+    /// Up to the end of the last line that is whole.
+    pub fn whole_lines(&self) -> &[u8] {
+        let end = memchr::memrchr(b'\n', &self.text).map_or(0, |i| i + 1);
+        if self.ended { &self.text } else { &self.text[..end] }
+    }
+}
+
+/// Reads the head of a file and its layout. The outer error is S3's, the inner one the file's.
+pub async fn look(
+    objects: &Objects,
+    object: &FrozenObject,
+    mapping: &Mapping,
+) -> StepResult<Result<(Layout, Head), Fault>> {
+    let bytes = objects.range(object, 0..=HEAD_BYTES - 1).await?;
+    let compression = Compression::of(&bytes);
+    let head = match decompress(bytes, compression, object.bytes <= HEAD_BYTES).await {
+        Ok(head) => head,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    Ok(layout::read(&head.text, head.ended, compression, mapping).map(|layout| (layout, head)))
+}
+
+/// The same, and some of the file's codes.
 pub async fn inspect(
     objects: &Objects,
     object: &FrozenObject,
     mapping: &Mapping,
     probe: bool,
 ) -> StepResult<Result<Inspected, Fault>> {
-    let head = objects.range(object, 0..=HEAD_BYTES - 1).await?;
-    let complete = object.bytes <= HEAD_BYTES;
-    let (text, ended) = match head_text(&head, complete).await {
-        Ok(text) => text,
+    let (layout, head) = match look(objects, object, mapping).await? {
+        Ok(found) => found,
         Err(fault) => return Ok(Err(fault)),
     };
-    let layout = match layout::read(&text, ended, Compression::of(&head), mapping) {
-        Ok(layout) => layout,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    let mut sample = codes(&text, &layout, 1).await;
+    let mut sample = codes(&head.text, &layout, 1).await;
     if probe && layout.compression == Compression::None && object.bytes > 8 * HEAD_BYTES {
         for place in 1..=PROBES {
             let at = object.bytes / (PROBES + 1) * place;
@@ -59,25 +92,32 @@ pub async fn inspect(
     Ok(Ok(Inspected { layout, sample }))
 }
 
-/// The decompressed head, and whether it is the whole text.
-async fn head_text(head: &Bytes, complete: bool) -> Result<(Vec<u8>, bool), Fault> {
-    let compression = Compression::of(head);
+/// `complete`: these bytes are the whole object.
+async fn decompress(bytes: Bytes, compression: Compression, complete: bool) -> Result<Head, Fault> {
+    let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     if compression == Compression::None {
-        return Ok((head.to_vec(), complete));
+        return Ok(Head { text: bytes.to_vec(), ended: complete, taken: length });
     }
+    let taken = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&taken);
+    let pieces = (0..bytes.len()).step_by(PIECE).map(move |at| bytes.slice(at..bytes.len().min(at + PIECE)));
+    let pieces = stream::iter(pieces).map(move |piece| {
+        count.fetch_add(i64::try_from(piece.len()).unwrap_or(0), Ordering::Relaxed);
+        Ok::<_, std::io::Error>(piece)
+    });
     let mut text = Vec::new();
-    let mut stream = decompressed(Cursor::new(head.to_vec()), compression).take(HEAD_TEXT_BYTES);
-    match stream.read_to_end(&mut text).await {
-        Ok(_) => Ok((text, complete && stream.limit() > 0)),
+    let mut stream = decompressed(StreamReader::new(pieces), compression).take(HEAD_TEXT_BYTES);
+    let ended = match stream.read_to_end(&mut text).await {
+        Ok(_) => complete && stream.limit() > 0,
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             if complete {
-                Err(Fault::new(FaultReason::TruncatedGzip, "the compressed data ends in the middle"))
-            } else {
-                Ok((text, false))
+                return Err(Fault::new(FaultReason::TruncatedGzip, "the compressed data ends in the middle"));
             }
+            false
         }
-        Err(error) => Err(Fault::new(FaultReason::CorruptCompression, error.to_string())),
-    }
+        Err(error) => return Err(Fault::new(FaultReason::CorruptCompression, error.to_string())),
+    };
+    Ok(Head { text, ended, taken: taken.load(Ordering::Relaxed) })
 }
 
 /// Codes of the first whole records of a piece of text.
