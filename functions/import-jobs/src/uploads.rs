@@ -12,7 +12,7 @@ use shared::db::uploads::{self, NewUpload, Standing, Upload};
 use shared::domain::ids::MerchantId;
 use shared::domain::upload::{self, UploadError};
 use shared::edge::App;
-use shared::edge::http::{Answer, Problem, body, json, member_body};
+use shared::edge::http::{Answer, Problem, body, body_of_member, json};
 use shared::edge::uploads::Part;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ struct DeclareBody {
 /// `POST /uploads`: 201 with a link, or one for each part. The same again by the same user, of an upload that is not
 /// complete, is the same upload with fresh links.
 pub async fn declare(app: &App, actor: &Actor, request: &Request) -> Answer {
-    let body: DeclareBody = member_body(actor, request)?;
+    let body: DeclareBody = body_of_member(request, actor)?;
     if !actor.merchants.contains(&body.merchant_id) {
         return Err(Problem::not_found());
     }

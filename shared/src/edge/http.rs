@@ -12,7 +12,8 @@ use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use serde_path_to_error::{Path, Segment};
 use uuid::Uuid;
 
 /// What a handler returns.
@@ -88,37 +89,36 @@ impl Problem {
     }
 }
 
+/// 503 for what will very likely work the next time.
+pub fn try_again() -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable",
+        "Temporarily unavailable",
+        "The database or storage is busy or out of reach. Try again in a moment.",
+    );
+    problem.retry_after = Some(2);
+    problem
+}
+
+/// Of S3 and of steps that HTTP functions share with the state machine.
+impl From<StepError> for Problem {
+    fn from(error: StepError) -> Self {
+        tracing::error!(message = %error, causes = causes(&error), "request failed");
+        match error.kind {
+            StepErrorKind::Transient => try_again(),
+            _ => Self::internal(),
+        }
+    }
+}
+
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         tracing::error!(message = %error, causes = causes(&error), "request failed");
         if !error.is_transient() {
             return Self::internal();
         }
-        let mut problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "Temporarily unavailable",
-            "The database is busy or out of reach. Try again in a moment.",
-        );
-        problem.retry_after = Some(2);
-        problem
-    }
-}
-
-impl From<StepError> for Problem {
-    fn from(error: StepError) -> Self {
-        tracing::error!(message = %error, causes = causes(&error), "request failed");
-        if error.kind != StepErrorKind::Transient {
-            return Self::internal();
-        }
-        let mut problem = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "Temporarily unavailable",
-            "S3 is busy or out of reach. Try again in a moment.",
-        );
-        problem.retry_after = Some(2);
-        problem
+        try_again()
     }
 }
 
@@ -205,34 +205,44 @@ pub async fn actor(app: &App, request: &Request) -> Result<Actor, Problem> {
 
 /// The body as JSON: 400 where it is none, 422 with a pointer where it doesn't fit.
 pub fn body<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
-    typed(parsed(request)?)
+    fit(object(request)?)
 }
 
-/// The body of a request that names its merchant: 404 for a merchant that the caller does not belong to, before
-/// anything else in it is looked at.
-pub fn member_body<T: DeserializeOwned>(actor: &Actor, request: &Request) -> Result<T, Problem> {
-    let value = parsed(request)?;
-    let merchant = value.get("merchant_id").and_then(Value::as_str).and_then(|id| Uuid::try_parse(id).ok());
-    if merchant.is_some_and(|id| !actor.merchants.contains(&MerchantId(id))) {
+/// The body of a request about a merchant, its member `merchant_id`. 404 unless the caller belongs to it, before
+/// anything else is said about the request.
+pub fn body_of_member<T: DeserializeOwned>(request: &Request, actor: &Actor) -> Result<T, Problem> {
+    let members = object(request)?;
+    let merchant = members.get("merchant_id").and_then(Value::as_str);
+    let merchant = merchant.and_then(|id| Uuid::try_parse(id).ok()).map(MerchantId);
+    if merchant.is_some_and(|merchant| !actor.merchants.contains(&merchant)) {
         return Err(Problem::not_found());
     }
-    typed(value)
+    fit(members)
 }
 
-fn parsed(request: &Request) -> Result<Value, Problem> {
+/// The body's members by name: serde would also take them in order from an array.
+fn object(request: &Request) -> Result<Map<String, Value>, Problem> {
     let bytes: &[u8] = request.body();
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}.")))
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}.")))?;
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(Problem::unprocessable("", "The body is not a JSON object.")),
+    }
 }
 
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    // Members by name: serde would also take them in order from an array.
-    if !value.is_object() {
-        return Err(Problem::unprocessable("", "The body is not an object."));
-    }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let pointer = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
-        Problem::unprocessable(&pointer, error.inner().to_string())
-    })
+fn fit<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Value::Object(members))
+        .map_err(|error| Problem::unprocessable(&pointer(error.path()), error.inner().to_string()))
+}
+
+/// RFC 6901.
+fn pointer(path: &Path) -> String {
+    let part = |segment: &Segment| match segment {
+        Segment::Seq { index } => index.to_string(),
+        Segment::Map { key } => key.clone(),
+        Segment::Enum { variant } => variant.clone(),
+        Segment::Unknown => "?".to_owned(),
+    };
+    path.iter().map(|segment| format!("/{}", part(segment).replace('~', "~0").replace('/', "~1"))).collect()
 }
