@@ -3,6 +3,7 @@
 mod apt;
 mod aws;
 pub mod bench;
+pub mod contract;
 pub mod demo;
 mod dependencies;
 pub mod deploy;

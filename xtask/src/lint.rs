@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::deploy::Request;
 use crate::python::Python;
-use crate::{Context, Error, Result, apt, dependencies, process, project, say};
+use crate::{Context, Error, Result, apt, contract, dependencies, process, project, say};
 
 /// The state machines' linter, from npm.
 const ASL_VALIDATOR: &str = "asl-validator@4.0.0";
@@ -60,7 +60,7 @@ fn clippy() -> Result<()> {
     ]))
 }
 
-/// The template as it is written, and what CloudFormation gets to see of it.
+/// The template as it is written, what CloudFormation gets to see of it, and its routes in docs/openapi.yaml.
 fn template() -> Result<()> {
     let python = Python::provide()?;
     let lint = |path: &Path| {
@@ -70,7 +70,9 @@ fn template() -> Result<()> {
     lint(&project::root().join("template.yaml"))?;
     let binaries: BTreeMap<String, PathBuf> =
         project::functions()?.into_iter().map(|name| (name.clone(), name.into())).collect();
-    lint(&Request::offline(&project::target().join("lint"), binaries).transform(&python)?)
+    let cloudformation = Request::offline(&project::target().join("lint"), binaries).transform(&python)?;
+    lint(&cloudformation)?;
+    contract::routes(&python, &cloudformation)
 }
 
 fn state_machines() -> Result<()> {

@@ -2,7 +2,9 @@
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::Credentials;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
@@ -30,6 +32,8 @@ pub struct Answer {
     pub content_type: String,
     pub request_id: Option<String>,
     pub retry_after: Option<String>,
+    /// All headers, by their names in lower case.
+    pub headers: BTreeMap<String, String>,
     /// `Null` if it was no JSON.
     pub body: Value,
 }
@@ -51,6 +55,7 @@ impl Stack {
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(35)))
             .http_status_as_error(false)
+            .allow_non_standard_methods(true)
             .build()
             .into();
         Self {
@@ -85,38 +90,65 @@ impl Stack {
     }
 
     async fn ask(&self, token: Option<&str>, path: &str, body: Option<String>) -> Answer {
-        let url = format!("{}{path}", self.file.api_url);
-        let authorization = token.map(|token| format!("Bearer {token}"));
-        let agent = self.agent.clone();
+        let method = if body.is_some() { "POST" } else { "GET" };
+        self.send(token, method, path, &[], body).await
+    }
+
+    /// Any request. What comes back is kept, to be compared with `docs/openapi.yaml` after the run.
+    pub async fn send(
+        &self,
+        token: Option<&str>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Answer {
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.file.api_url));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (agent, sent) = (self.agent.clone(), body.clone());
         let called = tokio::task::spawn_blocking(move || {
-            let mut response = match body {
-                None => {
-                    let mut request = agent.get(url);
-                    if let Some(value) = authorization {
-                        request = request.header("authorization", value);
-                    }
-                    request.call()?
-                }
-                Some(body) => {
-                    let mut request = agent.post(url).header("content-type", "application/json");
-                    if let Some(value) = authorization {
-                        request = request.header("authorization", value);
-                    }
-                    request.send(body)?
-                }
+            let mut response = match sent {
+                Some(body) => agent.run(request.body(body)?)?,
+                None => agent.run(request.body(())?)?,
             };
-            let header = |name: &str| {
-                response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-            };
-            let (content_type, request_id) =
-                (header("content-type").unwrap_or_default(), header("x-request-id"));
-            let retry_after = header("retry-after");
-            let status = response.status().as_u16();
             let text = response.body_mut().read_to_string()?;
-            let body = serde_json::from_str(&text).unwrap_or_default();
-            Ok::<_, ureq::Error>(Answer { status, content_type, request_id, retry_after, body })
+            let mut headers = BTreeMap::new();
+            for (name, value) in response.headers() {
+                headers.insert(name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned());
+            }
+            Ok::<_, ureq::Error>((response.status().as_u16(), headers, text))
         });
-        called.await.expect("the call").expect("an answer of the API")
+        let (status, headers, text) = called.await.expect("the call").expect("an answer of the API");
+        let kept = json!({
+            "test": std::thread::current().name(), "method": method, "path": path, "sent": body,
+            "status": status, "headers": headers, "body": text,
+        });
+        self.keep(&kept);
+        let header = |name: &str| headers.get(name).cloned();
+        Answer {
+            status,
+            content_type: header("content-type").unwrap_or_default(),
+            request_id: header("x-request-id"),
+            retry_after: header("retry-after"),
+            body: serde_json::from_str(&text).unwrap_or_default(),
+            headers,
+        }
+    }
+
+    /// One line in one write: tests that end at the same time don't mix.
+    fn keep(&self, answer: &Value) {
+        let path = self.directory.join("answers.jsonl");
+        let mut file = std::fs::File::options().create(true).append(true).open(path).expect("answers.jsonl");
+        file.write_all(format!("{answer}\n").as_bytes()).expect("answers.jsonl");
     }
 }
 

@@ -1,0 +1,124 @@
+//! The issuer of the stack's ID tokens: more of them, as a test needs them.
+
+use crate::stack::Stack;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+/// How long tokens of the API's own client are good is one setting for all.
+static VALIDITY: Mutex<()> = Mutex::const_new(());
+const PASSWORD: &str = "Aa-1-only-for-this-test";
+
+/// The claims of a token, unchecked.
+pub fn claims(token: &str) -> Value {
+    let payload = token.split('.').nth(1).expect("a payload");
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64")).expect("claims")
+}
+
+/// The user pool that the API trusts, or another one.
+pub struct Pool<'a> {
+    stack: &'a Stack,
+    id: String,
+}
+
+impl<'a> Pool<'a> {
+    /// The pool that issued the demo users' tokens.
+    pub fn trusted(stack: &'a Stack) -> Self {
+        let issuer = claims(stack.token(0))["iss"].as_str().expect("iss").to_owned();
+        let id = issuer.rsplit('/').next().expect("a pool").to_owned();
+        Self { stack, id }
+    }
+
+    /// A pool of somebody else's.
+    pub async fn foreign(stack: &'a Stack) -> Self {
+        let made = call(stack, "CreateUserPool", json!({ "PoolName": "somebody else's" })).await;
+        Self { stack, id: made["UserPool"]["Id"].as_str().expect("a pool").to_owned() }
+    }
+
+    /// A token for the API's own audience.
+    pub async fn good_token(&self, email: &str) -> String {
+        let _alone = VALIDITY.lock().await;
+        self.token(&self.trusted_client(), email).await
+    }
+
+    /// The same, good for two seconds.
+    pub async fn short_lived_token(&self, email: &str) -> String {
+        let _alone = VALIDITY.lock().await;
+        let client = self.trusted_client();
+        self.set_validity(&client, "seconds", 2).await;
+        let token = self.token(&client, email).await;
+        self.set_validity(&client, "hours", 24).await;
+        token
+    }
+
+    fn trusted_client(&self) -> String {
+        claims(self.stack.token(0))["aud"].as_str().expect("aud").to_owned()
+    }
+
+    async fn set_validity(&self, client: &str, unit: &str, validity: u32) {
+        let update = json!({
+            "UserPoolId": self.id, "ClientId": client, "ClientName": "local", "IdTokenValidity": validity,
+            "TokenValidityUnits": { "IdToken": unit },
+            "ExplicitAuthFlows": ["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
+        });
+        call(self.stack, "UpdateUserPoolClient", update).await;
+    }
+
+    /// One more client of the pool: another audience.
+    pub async fn client(&self) -> String {
+        let made = call(
+            self.stack,
+            "CreateUserPoolClient",
+            json!({
+                "UserPoolId": self.id, "ClientName": "of a test",
+                "ExplicitAuthFlows": ["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
+            }),
+        )
+        .await;
+        made["UserPoolClient"]["ClientId"].as_str().expect("a client").to_owned()
+    }
+
+    /// A new user.
+    pub async fn user(&self, email: &str, verified: bool) {
+        let attributes = json!([
+            { "Name": "email", "Value": email },
+            { "Name": "email_verified", "Value": verified.to_string() },
+        ]);
+        let user = json!({
+            "UserPoolId": self.id, "Username": email, "MessageAction": "SUPPRESS", "UserAttributes": attributes,
+        });
+        call(self.stack, "AdminCreateUser", user).await;
+        let password =
+            json!({ "UserPoolId": self.id, "Username": email, "Password": PASSWORD, "Permanent": true });
+        call(self.stack, "AdminSetUserPassword", password).await;
+    }
+
+    /// Signs that user in.
+    pub async fn token(&self, client: &str, email: &str) -> String {
+        let parameters = json!({ "USERNAME": email, "PASSWORD": PASSWORD });
+        let signed_in = call(
+            self.stack,
+            "InitiateAuth",
+            json!({ "ClientId": client, "AuthFlow": "USER_PASSWORD_AUTH", "AuthParameters": parameters }),
+        )
+        .await;
+        signed_in["AuthenticationResult"]["IdToken"].as_str().expect("a token").to_owned()
+    }
+}
+
+/// A call to Cognito.
+async fn call(stack: &Stack, action: &'static str, body: Value) -> Value {
+    let endpoint = stack.file.aws_endpoint_url.clone();
+    let region = stack.file.region.clone();
+    let called = tokio::task::spawn_blocking(move || {
+        let mut answer = ureq::post(endpoint)
+            .header("x-amz-target", format!("AWSCognitoIdentityProviderService.{action}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", format!("AWS4-HMAC-SHA256 Credential=test/20260101/{region}/cognito-idp/aws4_request, SignedHeaders=host, Signature=0"))
+            .send(body.to_string())?;
+        answer.body_mut().read_to_string()
+    });
+    let text = called.await.expect("the call").unwrap_or_else(|error| panic!("{action}: {error}"));
+    if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
+}
