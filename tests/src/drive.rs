@@ -3,7 +3,9 @@
 
 use crate::db::TestDb;
 use serde_json::{Value, json};
+use shared::db::Transaction;
 use shared::db::decisions::{self, Actor, Approval, Decision};
+use shared::db::transaction::{Limits, begin, commit};
 use shared::domain::ids::JobId;
 use shared::domain::job::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
@@ -274,8 +276,10 @@ impl Run {
         accept_duplicates: bool,
     ) -> Decision {
         let mut connection = self.app.db.connection().await.expect("connection");
+        let mut tx = begin(&mut connection, "approve", Limits::short()).await.expect("begin");
         let approval = Approval { clean_count, accept_duplicates };
-        decisions::approve(&mut connection, actor, self.job, approval).await.expect("approve")
+        let decision = decisions::approve(&mut tx, actor, self.job, approval).await;
+        settle(tx, decision.expect("approve")).await
     }
 
     /// The approval as it should be.
@@ -286,12 +290,16 @@ impl Run {
 
     pub async fn cancel(&self, actor: &Actor) -> Decision {
         let mut connection = self.app.db.connection().await.expect("connection");
-        decisions::cancel(&mut connection, actor, self.job).await.expect("cancel")
+        let mut tx = begin(&mut connection, "cancel", Limits::short()).await.expect("begin");
+        let decision = decisions::cancel(&mut tx, actor, self.job).await;
+        settle(tx, decision.expect("cancel")).await
     }
 
     pub async fn retry(&self, actor: &Actor) -> Decision {
         let mut connection = self.app.db.connection().await.expect("connection");
-        decisions::retry(&mut connection, actor, self.job).await.expect("retry")
+        let mut tx = begin(&mut connection, "retry", Limits::short()).await.expect("begin");
+        let decision = decisions::retry(&mut tx, actor, self.job).await;
+        settle(tx, decision.expect("retry")).await
     }
 
     pub async fn insert(&self) -> StepResult<insert_codes::Output> {
@@ -355,6 +363,14 @@ impl Run {
             }
         }
     }
+}
+
+/// Only what was decided is written, as `once` has it.
+async fn settle(tx: Transaction<'_>, decision: Decision) -> Decision {
+    if matches!(decision, Decision::Taken { .. }) {
+        commit(tx, "decide").await.expect("commit");
+    }
+    decision
 }
 
 /// What S3 tells EventBridge (Amazon S3 User Guide, "EventBridge event message structure").

@@ -6,12 +6,16 @@ use crate::objects::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use shared::db::decisions::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::edge::objects::Objects;
 use shared::edge::{App, Config};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 /// Everything that one test works with.
@@ -127,6 +131,31 @@ fn sdk_config(endpoint: &str, attempts: u32) -> SdkConfig {
         .retry_config(RetryConfig::standard().with_max_attempts(attempts))
         .endpoint_url(endpoint)
         .build()
+}
+
+/// Step Functions' client at an endpoint.
+pub fn states_at(endpoint: &str) -> aws_sdk_sfn::Client {
+    aws_sdk_sfn::Client::new(&sdk_config(endpoint, 1))
+}
+
+/// An endpoint that refuses everything with this error, in the AWS JSON protocol.
+pub async fn refusing(error: &'static str) -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("address"));
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let refuse = service_fn(move |_: hyper::Request<hyper::body::Incoming>| async move {
+                hyper::Response::builder()
+                    .status(400)
+                    .header("x-amzn-errortype", error)
+                    .header("content-type", "application/x-amz-json-1.0")
+                    .body(format!("{{\"__type\":\"{error}\",\"message\":\"no\"}}"))
+            });
+            // A client that goes away is its own affair.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), refuse).await;
+        }
+    });
+    endpoint
 }
 
 /// A loopback port on which nobody listens.

@@ -47,6 +47,13 @@ pub fn request(method: &str, path: &str, subject: Option<&str>, body: &str) -> R
     lambda_http::request::from_str(&event.to_string()).expect("an event of the gateway")
 }
 
+/// The same with an `Idempotency-Key`.
+pub fn with_key(mut request: Request, key: &str) -> Request {
+    let key = key.parse().expect("a header's value");
+    request.headers_mut().insert("idempotency-key", key);
+    request
+}
+
 /// What a client sees of an answer.
 pub fn said(answer: Answer) -> Said {
     let response: Response<Body> = render(answer, "request-of-a-test");

@@ -1,18 +1,20 @@
 //! An S3 on a loopback port: the protocol is real (s3s, signatures included), the store keeps versions, and it can
 //! be told to misbehave.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
-    DeleteObjectInput, DeleteObjectOutput, ETag, ETagCondition, GetObjectInput, GetObjectOutput,
-    HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput,
-    ListPartsOutput, Object as Listed, Part, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
-    UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, ChecksumMode, ChecksumType,
+    CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag, ETagCondition, GetObjectInput,
+    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
+    ListPartsInput, ListPartsOutput, Object as Listed, Part, PutObjectInput, PutObjectOutput, StreamingBlob,
+    Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
@@ -268,11 +270,19 @@ async fn collected(body: Option<StreamingBlob>) -> S3Result<Bytes> {
 impl S3 for Served {
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let version = self.find(&req.input.bucket, &req.input.key, req.input.version_id.as_ref())?;
+        let asked =
+            req.input.checksum_mode.as_ref().is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
+        let sha256 = match &version.body {
+            Body::Bytes(bytes) if asked => Some(STANDARD.encode(Sha256::digest(bytes))),
+            _ => None,
+        };
         Ok(S3Response::new(HeadObjectOutput {
             content_length: i64::try_from(version.body.len()).ok(),
             e_tag: Some(ETag::Strong(version.etag)),
             version_id: Some(version.id),
             last_modified: Some(Timestamp::from(SystemTime::now())),
+            checksum_sha256: sha256.clone(),
+            checksum_type: sha256.map(|_| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
             ..HeadObjectOutput::default()
         }))
     }

@@ -93,7 +93,7 @@ pub fn start(directory: &Path, port: Option<u16>, settings: &Settings) -> Result
     let mut command = as_owner(&binaries.program("postgres"))?;
     command.arg("-D").arg(&data).args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
     let common =
-        [("max_connections", "200".into()), ("log_timezone", "UTC".into()), ("timezone", "UTC".into())];
+        [("max_connections", "500".into()), ("log_timezone", "UTC".into()), ("timezone", "UTC".into())];
     for (name, value) in [("port", port.to_string())].iter().chain(&common).chain(&settings.0) {
         command.arg("-c").arg(format!("{name}={value}"));
     }

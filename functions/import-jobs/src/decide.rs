@@ -1,15 +1,15 @@
 //! `POST /imports/{id}/approve|cancel|retry`. The database decides; this words the outcome.
 
-use crate::find;
+use crate::{find, find_on};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use shared::db::Transaction;
 use shared::db::decisions::{self, Actor, Approval, Decision};
 use shared::domain::ids::JobId;
-use shared::edge::App;
-use shared::edge::deliver::deliver;
 use shared::edge::http::{Answer, Problem, body, json};
+use shared::edge::{App, Done, once};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,31 +27,43 @@ pub async fn approve(app: &App, actor: &Actor, job: JobId, request: &Request) ->
         return Err(Problem::unprocessable("/confirm", "To approve, `confirm` must be \"YES\"."));
     }
     let approval = Approval { clean_count: body.clean_count, accept_duplicates: body.accept_duplicates };
-    let mut connection = app.db.connection().await?;
-    let decision = decisions::approve(&mut connection, actor, job, approval).await?;
-    drop(connection);
-    answer(app, actor, job, decision, "approved").await
+    once(app, actor, request, async |tx| {
+        let decision = decisions::approve(tx, actor, job, approval).await?;
+        answer(tx, actor, job, decision, "approved").await
+    })
+    .await
 }
 
-pub async fn cancel(app: &App, actor: &Actor, job: JobId) -> Answer {
-    let mut connection = app.db.connection().await?;
-    let decision = decisions::cancel(&mut connection, actor, job).await?;
-    drop(connection);
-    answer(app, actor, job, decision, "cancelled").await
+pub async fn cancel(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+    find(app, actor, job).await?;
+    once(app, actor, request, async |tx| {
+        let decision = decisions::cancel(tx, actor, job).await?;
+        answer(tx, actor, job, decision, "cancelled").await
+    })
+    .await
 }
 
-pub async fn retry(app: &App, actor: &Actor, job: JobId) -> Answer {
-    let mut connection = app.db.connection().await?;
-    let decision = decisions::retry(&mut connection, actor, job).await?;
-    drop(connection);
-    answer(app, actor, job, decision, "retried").await
+pub async fn retry(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+    find(app, actor, job).await?;
+    once(app, actor, request, async |tx| {
+        let decision = decisions::retry(tx, actor, job).await?;
+        answer(tx, actor, job, decision, "retried").await
+    })
+    .await
 }
 
-async fn answer(app: &App, actor: &Actor, job: JobId, decision: Decision, done: &str) -> Answer {
+/// The job as it is after the decision.
+async fn answer(
+    tx: &Transaction<'_>,
+    actor: &Actor,
+    job: JobId,
+    decision: Decision,
+    done: &str,
+) -> Result<Done, Problem> {
     match decision {
         Decision::Taken { messages } => {
-            deliver(app, &messages).await;
-            json(StatusCode::ACCEPTED, &find(app, actor, job).await?)
+            let response = json(StatusCode::ACCEPTED, &find_on(tx.client(), actor, job).await?)?;
+            Ok(Done { response, messages })
         }
         Decision::NotFound => Err(Problem::not_found()),
         Decision::MerchantBusy { by } => {
@@ -59,6 +71,16 @@ async fn answer(app: &App, actor: &Actor, job: JobId, decision: Decision, done: 
                 "merchant-busy",
                 "Another import is working",
                 "Another import of this merchant is working. Try again when it waits or is done.",
+            );
+            problem.members = json!({ "active_job_id": by });
+            problem.retry_after = Some(10);
+            Err(problem)
+        }
+        Decision::UserBusy { by } => {
+            let mut problem = Problem::conflict(
+                "user-busy",
+                "Another import is working",
+                "The user who started this import is running another one. Try again when it waits or is done.",
             );
             problem.members = json!({ "active_job_id": by });
             problem.retry_after = Some(10);

@@ -7,6 +7,7 @@ mod uploads;
 use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Request, RequestExt};
 use serde_json::json;
+use shared::db::Client;
 use shared::db::decisions::Actor;
 use shared::db::files;
 use shared::db::pool::client;
@@ -32,8 +33,10 @@ pub async fn handle(app: App, request: Request) -> Answer {
         (&Method::POST, ["imports", id, "approve"]) => {
             decide::approve(&app, &actor, job_id(id)?, &request).await
         }
-        (&Method::POST, ["imports", id, "cancel"]) => decide::cancel(&app, &actor, job_id(id)?).await,
-        (&Method::POST, ["imports", id, "retry"]) => decide::retry(&app, &actor, job_id(id)?).await,
+        (&Method::POST, ["imports", id, "cancel"]) => {
+            decide::cancel(&app, &actor, job_id(id)?, &request).await
+        }
+        (&Method::POST, ["imports", id, "retry"]) => decide::retry(&app, &actor, job_id(id)?, &request).await,
         _ => Err(Problem::not_found()),
     }
 }
@@ -54,8 +57,16 @@ async fn show(app: &App, actor: &Actor, job: JobId) -> Answer {
 /// The job as the API shows it; 404 unless it is one of the caller's merchants'.
 pub(crate) async fn find(app: &App, actor: &Actor, job: JobId) -> Result<serde_json::Value, Problem> {
     let connection = app.db.connection().await?;
+    find_on(client(&connection), actor, job).await
+}
+
+pub(crate) async fn find_on(
+    client: &Client,
+    actor: &Actor,
+    job: JobId,
+) -> Result<serde_json::Value, Problem> {
     let filter = Filter { merchants: actor.merchants.clone(), job: Some(job), limit: 1, ..Filter::default() };
-    let (found, _) = read::jobs(client(&connection), &filter).await?;
+    let (found, _) = read::jobs(client, &filter).await?;
     found.into_iter().next().ok_or_else(Problem::not_found)
 }
 

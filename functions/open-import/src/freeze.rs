@@ -1,27 +1,22 @@
 //! Which objects, in which versions: decided once, when the job opens.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use shared::db::files::{self, Freeze, FrozenObject};
 use shared::db::jobs::{self, Job};
 use shared::db::pool::client;
 use shared::domain::fault::{Fault, FaultReason, FileFault};
-use shared::domain::key;
-use shared::domain::source::{MAX_FILES, Manifest, Mapping, Selection, Source, StartRequest};
+use shared::domain::source::{Manifest, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::edge::App;
+use shared::edge::sources::{self, Resolved};
 
 use crate::headers::rejected;
-
-/// HEAD requests under way at a time.
-const LOOKS: usize = 16;
 
 /// Freezes the job's files and returns the job as it is then.
 pub async fn freeze(app: &App, job: &Job) -> StepResult<Job> {
     let source = source_of(app, job).await?;
     let objects = objects(app, job, &source).await?;
-    let fingerprint = fingerprint(&objects, &source.mapping);
+    let fingerprint = sources::fingerprint(&objects, &source.mapping);
     let mut connection = app.db.connection().await?;
     match files::freeze(&mut connection, job, &objects, &fingerprint).await? {
         Freeze::Frozen => jobs::get(client(&connection), job.id).await,
@@ -84,62 +79,16 @@ fn without_nulls(mut value: Value) -> Value {
     value
 }
 
-/// The objects as they are now, in order of their keys. Each key is checked again: a listing is input too.
+/// The objects as they are now, in order of their keys.
 async fn objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<FrozenObject>> {
-    let mut keys = match &source.selection {
-        Selection::Files(keys) => keys.clone(),
-        Selection::Prefix(prefix) => {
-            let listed = app.objects.list(prefix, MAX_FILES + 1).await?;
-            listed.into_iter().filter(|key| !key.ends_with("/manifest.json")).collect()
-        }
-    };
-    keys.sort_unstable();
-    if let Selection::Prefix(prefix) = &source.selection {
-        match keys.len() {
-            0 => return Err(StepError::invalid(format!("there is no file under {prefix}"))),
-            n if n > MAX_FILES => {
-                let message =
-                    format!("there are more than {MAX_FILES} files under {prefix}: split the batch");
-                return Err(StepError::invalid(message));
-            }
-            _ => {}
-        }
-        for key in &keys {
-            key::check_key(job.merchant, key).map_err(|error| StepError::invalid(error.to_string()))?;
-        }
-    }
     // An upload is imported in the version that its event names; everything else as it is now.
     let version = job.source_info.get("version_id").and_then(Value::as_str);
-    let found: Vec<(String, Option<FrozenObject>)> = stream::iter(keys)
-        .map(|key| async move {
-            let object = app.objects.head(&key, version).await?;
-            Ok::<_, StepError>((key, object))
-        })
-        .buffered(LOOKS)
-        .try_collect()
-        .await?;
-    let missing: Vec<FileFault> = found
-        .iter()
-        .filter(|(_, object)| object.is_none())
-        .map(|(key, _)| {
-            FileFault::new(key, Fault::new(FaultReason::MissingObject, "there is no such object"))
-        })
-        .collect();
-    if !missing.is_empty() {
-        return Err(rejected(app, job, missing, found.len()).await);
-    }
-    Ok(found.into_iter().filter_map(|(_, object)| object).collect())
-}
-
-/// Names a source: the same objects with the same mapping have the same fingerprint.
-fn fingerprint(objects: &[FrozenObject], mapping: &Mapping) -> String {
-    let mut hash = Sha256::new();
-    for object in objects {
-        for part in [&object.key, object.version_id.as_ref().unwrap_or(&object.etag)] {
-            hash.update(part.as_bytes());
-            hash.update([0]);
+    match sources::resolve(&app.objects, source, version).await? {
+        Resolved::All(objects) => Ok(objects),
+        Resolved::Missing { keys, of } => {
+            let fault = || Fault::new(FaultReason::MissingObject, "there is no such object");
+            let missing = keys.into_iter().map(|key| FileFault::new(key, fault())).collect();
+            Err(rejected(app, job, missing, of).await)
         }
     }
-    hash.update(json!(mapping).to_string());
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -10,6 +10,7 @@ use shared::domain::key;
 use shared::domain::source::{Door, Options, UploadedObject};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::edge::App;
+use shared::edge::sources::hex;
 
 pub enum Start {
     Mine(Box<Job>),
@@ -113,7 +114,7 @@ fn event_key(object: &UploadedObject) -> String {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 async fn register(app: &App, new: &NewJob<'_>) -> StepResult<Registered> {

@@ -34,7 +34,7 @@ pub struct Output {
 pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> StepResult<Output> {
     let mut output = Output::default();
     let mut note = |part: &str, error: StepError| output.errors.push(format!("{part}: {error}"));
-    let delivered = deliver_due(&app, None, 100).await.map_err(StepError::from);
+    let delivered = deliver_due(&app, None, 100).await.map(|sent| sent.delivered).map_err(StepError::from);
     let delivered = delivered.unwrap_or_else(|error| {
         note("outbox", error);
         0

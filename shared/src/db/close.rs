@@ -1,8 +1,9 @@
 //! Ending a job: completed when its codes are in (or there were none), else failed, cancelled or expired.
 
+use super::claims::lock_user;
 use super::error::DbResult;
-use super::outbox::Message;
-use super::pool::Connection;
+use super::outbox::{Claimed, Message};
+use super::pool::{Connection, client};
 use super::rows::Param;
 use super::transaction::{Limits, begin, commit};
 use super::{jobs, outbox, sql};
@@ -37,6 +38,7 @@ pub async fn close(
 ) -> DbResult<Option<Closed>> {
     const NAME: &str = "close";
     let tx = begin(connection, NAME, Limits::short()).await?;
+    lock_user(tx.client(), job).await?;
     let note = match ending {
         Ending::Completed { note } => note.clone(),
         Ending::Stopped { message, .. } => {
@@ -81,4 +83,19 @@ pub async fn close(
     };
     commit(tx, NAME).await?;
     Ok(closed)
+}
+
+/// Ends a job whose execution was refused for good, and with it the claim of its user.
+pub async fn refused(connection: &mut Connection, start: &Claimed) -> DbResult<()> {
+    if let Message::StartExecution { attempt } = start.message {
+        let ending = Ending::Stopped {
+            status: Status::Failed,
+            message: Some("its execution could not be started".into()),
+            errors: Value::Array(Vec::new()),
+            only_waiting: false,
+        };
+        close(connection, start.job, attempt, &ending).await?;
+    }
+    // Twice is harmless: the second finds the job closed.
+    outbox::delivered(client(connection), start.id).await
 }

@@ -1,15 +1,15 @@
 //! What people decide about a job: approve, cancel, retry. One guarded UPDATE each, and the message that
-//! carries the decision to the state machine in the same transaction.
+//! carries the decision to the state machine in the same transaction. Unless it is `Taken`, roll that back.
 
-use super::error::DbResult;
+use super::claims::{Hold, hold, lock_user};
+use super::error::{DbError, DbResult};
 use super::outbox::Message;
-use super::pool::{Connection, client};
-use super::transaction::{Limits, begin, commit};
+use super::rows::{Param, Statement};
 use super::{outbox, sql};
 use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::job::Status;
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
 /// Who decides, and for which merchants.
@@ -37,6 +37,10 @@ pub enum Decision {
     MerchantBusy {
         by: Option<JobId>,
     },
+    /// The user who started the job imports something else by now.
+    UserBusy {
+        by: Option<JobId>,
+    },
     /// The job's state doesn't allow it.
     WrongState(Status),
     /// The approval names another number of codes than are clean.
@@ -58,42 +62,52 @@ pub struct Approval {
 
 /// `awaiting_approval -> processing`. The same approval again is `Taken` again and wakes the execution again.
 pub async fn approve(
-    connection: &mut Connection,
+    tx: &mut Transaction<'_>,
     actor: &Actor,
     job: JobId,
     approval: Approval,
 ) -> DbResult<Decision> {
-    const NAME: &str = "approve";
-    let tx = begin(connection, NAME, Limits::short()).await?;
-    let approved = sql::JOBS_APPROVE
-        .opt(
-            tx.client(),
-            &[
-                (&job.0, Type::UUID),
-                (&actor.merchant_ids(), Type::UUID_ARRAY),
-                (&actor.user.0, Type::UUID),
-                (&approval.clean_count, Type::INT8),
-                (&approval.accept_duplicates, Type::BOOL),
-            ],
-        )
-        .await;
-    match approved {
+    if let Hold::Busy(by) = hold(tx.client(), job, &actor.merchant_ids()).await? {
+        return Ok(Decision::UserBusy { by });
+    }
+    let params: &[Param<'_>] = &[
+        (&job.0, Type::UUID),
+        (&actor.merchant_ids(), Type::UUID_ARRAY),
+        (&actor.user.0, Type::UUID),
+        (&approval.clean_count, Type::INT8),
+        (&approval.accept_duplicates, Type::BOOL),
+    ];
+    match guarded(tx, &sql::JOBS_APPROVE, params).await {
         Ok(Some(row)) => {
             let message = Message::TaskSuccess { attempt: row.get("attempt") };
-            let messages = vec![outbox::add(tx.client(), job, &message).await?];
-            commit(tx, NAME).await?;
-            Ok(Decision::Taken { messages })
+            Ok(Decision::Taken { messages: vec![outbox::add(tx.client(), job, &message).await?] })
         }
-        Ok(None) => {
-            let decision = why_not_approved(tx.client(), actor, job, approval).await?;
-            commit(tx, NAME).await?;
-            Ok(decision)
+        Ok(None) => why_not_approved(tx.client(), actor, job, approval).await,
+        Err(error) => refused(tx.client(), job, error).await,
+    }
+}
+
+/// Runs a statement that an index may refuse; the transaction goes on all the same.
+async fn guarded(
+    tx: &mut Transaction<'_>,
+    statement: &Statement,
+    params: &[Param<'_>],
+) -> DbResult<Option<Row>> {
+    let savepoint = tx.savepoint("decide").await.map_err(|e| DbError::new(statement.name, e))?;
+    let decided = statement.opt(savepoint.client(), params).await;
+    let ended = if decided.is_ok() { savepoint.commit().await } else { savepoint.rollback().await };
+    ended.map_err(|e| DbError::new(statement.name, e))?;
+    decided
+}
+
+/// What the refusal of an index means.
+async fn refused(client: &Client, job: JobId, error: DbError) -> DbResult<Decision> {
+    match error.constraint() {
+        Some("codes_import_jobs_merchant_lease") => {
+            Ok(Decision::MerchantBusy { by: lease_holder(client, job).await? })
         }
-        Err(error) if error.constraint() == Some("codes_import_jobs_merchant_lease") => {
-            drop(tx);
-            Ok(Decision::MerchantBusy { by: lease_holder(client(connection), job).await? })
-        }
-        Err(error) => Err(error),
+        Some("codes_import_jobs_active_source" | "migration_jobs_one_active") => Ok(Decision::SourceActive),
+        _ => Err(error),
     }
 }
 
@@ -124,48 +138,40 @@ async fn why_not_approved(
 }
 
 /// Asks a working job to stop, ends a waiting one. Nothing is inserted; what is inserted already stays.
-pub async fn cancel(connection: &mut Connection, actor: &Actor, job: JobId) -> DbResult<Decision> {
-    const NAME: &str = "cancel";
-    let tx = begin(connection, NAME, Limits::short()).await?;
+pub async fn cancel(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbResult<Decision> {
+    lock_user(tx.client(), job).await?;
     let cancelled = sql::JOBS_CANCEL
         .opt(tx.client(), &[(&job.0, Type::UUID), (&actor.merchant_ids(), Type::UUID_ARRAY)])
         .await?;
-    let decision = match cancelled {
-        Some(row) => {
-            let mut messages = Vec::new();
-            if row.get::<_, &str>("status") == "cancelled" {
-                messages.push(outbox::add(tx.client(), job, &Message::StateChanged).await?);
-                if let Some(token) = row.get::<_, Option<String>>("task_token") {
-                    messages.push(outbox::add(tx.client(), job, &Message::TaskFailure { token }).await?);
-                }
-            }
-            Decision::Taken { messages }
-        }
-        None => match super::jobs::find(tx.client(), job).await? {
+    let Some(row) = cancelled else {
+        return Ok(match super::jobs::find(tx.client(), job).await? {
             Some(found) if actor.merchants.contains(&found.merchant) => match found.status {
                 Status::Cancelled => Decision::Taken { messages: Vec::new() },
                 status => Decision::WrongState(status),
             },
             _ => Decision::NotFound,
-        },
+        });
     };
-    commit(tx, NAME).await?;
-    Ok(decision)
+    let mut messages = Vec::new();
+    if row.get::<_, &str>("status") == "cancelled" {
+        messages.push(outbox::add(tx.client(), job, &Message::StateChanged).await?);
+        if let Some(token) = row.get::<_, Option<String>>("task_token") {
+            messages.push(outbox::add(tx.client(), job, &Message::TaskFailure { token }).await?);
+        }
+    }
+    Ok(Decision::Taken { messages })
 }
 
 /// `failed -> loading` in the next attempt: loads what is not loaded, then goes on.
-pub async fn retry(connection: &mut Connection, actor: &Actor, job: JobId) -> DbResult<Decision> {
-    const NAME: &str = "retry";
-    let tx = begin(connection, NAME, Limits::short()).await?;
-    let retried = sql::JOBS_RETRY
-        .opt(tx.client(), &[(&job.0, Type::UUID), (&actor.merchant_ids(), Type::UUID_ARRAY)])
-        .await;
-    match retried {
+pub async fn retry(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbResult<Decision> {
+    if let Hold::Busy(by) = hold(tx.client(), job, &actor.merchant_ids()).await? {
+        return Ok(Decision::UserBusy { by });
+    }
+    let params: &[Param<'_>] = &[(&job.0, Type::UUID), (&actor.merchant_ids(), Type::UUID_ARRAY)];
+    match guarded(tx, &sql::JOBS_RETRY, params).await {
         Ok(Some(row)) => {
             let message = Message::StartExecution { attempt: row.get("attempt") };
-            let messages = vec![outbox::add(tx.client(), job, &message).await?];
-            commit(tx, NAME).await?;
-            Ok(Decision::Taken { messages })
+            Ok(Decision::Taken { messages: vec![outbox::add(tx.client(), job, &message).await?] })
         }
         Ok(None) => Ok(match super::jobs::find(tx.client(), job).await? {
             Some(found) if actor.merchants.contains(&found.merchant) => match found.status {
@@ -175,14 +181,7 @@ pub async fn retry(connection: &mut Connection, actor: &Actor, job: JobId) -> Db
             },
             _ => Decision::NotFound,
         }),
-        Err(error) if error.constraint() == Some("codes_import_jobs_merchant_lease") => {
-            drop(tx);
-            Ok(Decision::MerchantBusy { by: lease_holder(client(connection), job).await? })
-        }
-        Err(error) if error.constraint() == Some("codes_import_jobs_active_source") => {
-            Ok(Decision::SourceActive)
-        }
-        Err(error) => Err(error),
+        Err(error) => refused(tx.client(), job, error).await,
     }
 }
 

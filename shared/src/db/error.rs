@@ -45,6 +45,11 @@ impl DbError {
         self.code() == Some(&SqlState::QUERY_CANCELED)
     }
 
+    /// `lock_timeout` ran out: somebody else holds what we want.
+    pub fn is_lock_timeout(&self) -> bool {
+        self.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
+
     /// Worth trying again: the connection, not the statement, was at fault, or somebody else held a lock.
     /// Classes of PostgreSQL's appendix A.
     pub fn is_transient(&self) -> bool {

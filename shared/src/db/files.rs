@@ -2,6 +2,7 @@
 
 use super::error::{DbError, DbResult};
 use super::pool::{Connection, client};
+use super::rows::Param;
 use super::staging::{self, CopyBuffer};
 use super::transaction::{Limits, begin, commit};
 use super::{jobs, sql};
@@ -129,26 +130,27 @@ pub async fn freeze(
         }
         Err(error) => return Err(error.into()),
     }
+    insert(tx.client(), job.id, objects).await?;
+    commit(tx, NAME).await?;
+    Ok(Freeze::Frozen)
+}
+
+/// Writes the frozen files. `objects` in order of their keys: their rank is the file's number.
+pub async fn insert(client: &Client, job: JobId, objects: &[FrozenObject]) -> DbResult<()> {
     let numbers: Vec<i32> = (1..).take(objects.len()).collect();
     let keys: Vec<&str> = objects.iter().map(|o| o.key.as_str()).collect();
     let versions: Vec<Option<&str>> = objects.iter().map(|o| o.version_id.as_deref()).collect();
     let etags: Vec<&str> = objects.iter().map(|o| o.etag.as_str()).collect();
     let bytes: Vec<i64> = objects.iter().map(|o| o.bytes).collect();
-    sql::FILES_FREEZE
-        .run(
-            tx.client(),
-            &[
-                (&job.id.0, Type::UUID),
-                (&numbers, Type::INT4_ARRAY),
-                (&keys, Type::TEXT_ARRAY),
-                (&versions, Type::TEXT_ARRAY),
-                (&etags, Type::TEXT_ARRAY),
-                (&bytes, Type::INT8_ARRAY),
-            ],
-        )
-        .await?;
-    commit(tx, NAME).await?;
-    Ok(Freeze::Frozen)
+    let params: &[Param<'_>] = &[
+        (&job.0, Type::UUID),
+        (&numbers, Type::INT4_ARRAY),
+        (&keys, Type::TEXT_ARRAY),
+        (&versions, Type::TEXT_ARRAY),
+        (&etags, Type::TEXT_ARRAY),
+        (&bytes, Type::INT8_ARRAY),
+    ];
+    sql::FILES_FREEZE.run(client, params).await.map(|_| ())
 }
 
 /// Keeps what the headers said.

@@ -5,11 +5,13 @@
 //! a pooler in transaction mode: unnamed statements, `SET LOCAL`, COPY only inside a transaction.
 
 pub mod chunks;
+pub mod claims;
 pub mod close;
 pub mod decisions;
 pub mod error;
 pub mod expired_keys;
 pub mod files;
+pub mod idempotency;
 pub mod insert;
 pub mod jobs;
 pub mod mark;
@@ -30,3 +32,4 @@ pub mod watch;
 
 pub use error::{DbError, DbResult};
 pub use pool::{Connection, Database};
+pub use tokio_postgres::{Client, Transaction};

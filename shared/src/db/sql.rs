@@ -15,13 +15,26 @@ macro_rules! statements {
 
 statements! {
     USERS_UPSERT = "users.upsert";
-    USERS_MERCHANTS = "users.merchants";
     UPLOADS_DECLARE = "uploads.declare";
     UPLOADS_SET_MULTIPART = "uploads.set_multipart";
     UPLOADS_FIND = "uploads.find";
     UPLOADS_COMPLETE = "uploads.complete";
     UPLOADS_REJECT = "uploads.reject";
+    USER_PROFILES_CLAIM = "user_profiles.claim";
+    USER_PROFILES_START_CLOCK = "user_profiles.start_clock";
+    USER_PROFILES_HOLD = "user_profiles.hold";
+    USER_PROFILES_LOCK = "user_profiles.lock";
+    USER_PROFILES_BEAT = "user_profiles.beat";
+    USER_PROFILES_SHOW = "user_profiles.show";
+    IDEMPOTENCY_KEYS_CLAIM = "idempotency_keys.claim";
+    IDEMPOTENCY_KEYS_STORE = "idempotency_keys.store";
+    IDEMPOTENCY_KEYS_FORGET = "idempotency_keys.forget";
     JOBS_REGISTER = "jobs.register";
+    JOBS_QUEUE = "jobs.queue";
+    JOBS_IN_THE_WAY = "jobs.in_the_way";
+    JOBS_SUPERSEDE = "jobs.supersede";
+    MIGRATION_JOBS_RUN = "migration_jobs.run";
+    MIGRATION_JOBS_ACTIVE = "migration_jobs.active";
     JOBS_FIND_START = "jobs.find_start";
     JOBS_ADOPT = "jobs.adopt";
     JOBS_STATE = "jobs.state";

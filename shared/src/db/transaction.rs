@@ -3,8 +3,9 @@
 
 use super::error::{DbError, DbResult};
 use super::pool::Connection;
+use super::rows::{Param, Statement};
 use std::time::Duration;
-use tokio_postgres::Transaction;
+use tokio_postgres::{Row, Transaction};
 
 /// Bounds of one transaction.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,27 @@ pub async fn begin<'a>(
 ) -> DbResult<Transaction<'a>> {
     let client: &mut tokio_postgres::Client = connection;
     let transaction = client.transaction().await.map_err(|e| DbError::new(name, e))?;
+    set(&transaction, name, limits).await?;
+    Ok(transaction)
+}
+
+/// Begins a transaction whose first statement goes out together with the limits: it costs no round trip.
+pub async fn begin_with<'a>(
+    connection: &'a mut Connection,
+    name: &'static str,
+    limits: Limits,
+    first: &Statement,
+    params: &[Param<'_>],
+) -> DbResult<(Transaction<'a>, Row)> {
+    let client: &mut tokio_postgres::Client = connection;
+    let transaction = client.transaction().await.map_err(|e| DbError::new(name, e))?;
+    // Pipelined: the server runs the limits first, and nothing after them should they fail.
+    let ((), row) =
+        futures_util::try_join!(set(&transaction, name, limits), first.one(transaction.client(), params))?;
+    Ok((transaction, row))
+}
+
+async fn set(transaction: &Transaction<'_>, name: &'static str, limits: Limits) -> DbResult<()> {
     // client_connection_check_interval and the keepalives: a killed function sends no FIN.
     let mut settings = format!(
         "SET LOCAL application_name = 'onceload {name}'; \
@@ -52,8 +74,7 @@ pub async fn begin<'a>(
             "; SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0",
         );
     }
-    transaction.batch_execute(&settings).await.map_err(|e| DbError::new(name, e))?;
-    Ok(transaction)
+    transaction.batch_execute(&settings).await.map_err(|e| DbError::new(name, e))
 }
 
 /// Commits, naming what failed to.

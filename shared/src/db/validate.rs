@@ -186,6 +186,7 @@ pub async fn await_approval(db: &Database, job_id: JobId, attempt: i32, token: &
     let mut connection = db.connection().await?;
     let tx = begin(&mut connection, NAME, Limits::short()).await?;
     let params = &[(&job_id.0 as _, Type::UUID), (&attempt as _, Type::INT4), (&token as _, Type::TEXT)];
+    super::claims::lock_user(tx.client(), job_id).await?;
     let waiting = sql::JOBS_AWAIT_APPROVAL.run(tx.client(), params).await?;
     let message = if waiting == 1 {
         outbox::add(tx.client(), job_id, &outbox::Message::StateChanged).await?

@@ -1,6 +1,7 @@
 //! The second connection of a long step: writes progress and heartbeat, and looks whether the step may go on.
 
 use super::pool::{Database, client};
+use super::rows::Param;
 use super::sql;
 use crate::domain::ids::JobId;
 use crate::domain::job::Status;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 const BEAT: Duration = Duration::from_millis(1000);
 
@@ -103,6 +105,11 @@ async fn beat(db: &Database, watched: Watched, shared: &Shared) -> super::DbResu
             ],
         )
         .await?;
+    // A user who imports is not stuck while a step beats.
+    if let Some(user) = row.as_ref().and_then(|row| row.get::<_, Option<Uuid>>("created_by")) {
+        let params: &[Param<'_>] = &[(&user, Type::UUID), (&watched.job.0, Type::UUID)];
+        sql::USER_PROFILES_BEAT.run(client(&connection), params).await?;
+    }
     Ok(match row {
         None => SUPERSEDED,
         Some(row) if row.get::<_, bool>("cancel_requested") => CANCELLED,

@@ -2,6 +2,7 @@
 
 pub mod buckets;
 pub mod fault;
+pub mod idempotency;
 pub mod ids;
 pub mod job;
 pub mod key;

@@ -3,8 +3,11 @@
 use super::ids::{JobId, MerchantId};
 use super::key::{self, KeyError};
 use super::layout::Field;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
 use thiserror::Error;
 
 /// More files than this are refused: split the batch.
@@ -15,7 +18,7 @@ pub type Mapping = BTreeMap<String, String>;
 
 /// `options` of a start request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Options {
     /// Above this share of duplicates the approval must say `accept_duplicates`. 0 to 1.
     pub max_duplicate_ratio: f64,
@@ -26,6 +29,29 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { max_duplicate_ratio: 0.5, max_rejects: 100_000 }
+    }
+}
+
+impl Serialize for Options {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// By name only: what serde derives would also take the members in order from an array.
+impl<'de> Deserialize<'de> for Options {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Options;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Options, A::Error> {
+                Options::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
     }
 }
 
@@ -83,8 +109,10 @@ pub enum SourceError {
     TooManyFiles(usize),
     #[error("`files` names `{0}` twice")]
     RepeatedFile(String),
+    #[error("{1}")]
+    File(usize, KeyError),
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Prefix(#[from] KeyError),
     #[error("mapping: `{0}` is not a field; fields are {fields}", fields = Field::names())]
     UnknownField(String),
     #[error("mapping: the header for `{0}` is empty or longer than 255 bytes")]
@@ -93,6 +121,23 @@ pub enum SourceError {
     Ratio,
     #[error("options: `max_rejects` must be at most 10,000,000")]
     Rejects,
+}
+
+impl SourceError {
+    /// The member of the request that is wrong, as a JSON pointer (RFC 6901).
+    pub fn pointer(&self) -> String {
+        match self {
+            Self::Selection(_) => String::new(),
+            Self::NoFiles | Self::TooManyFiles(_) | Self::RepeatedFile(_) => "/files".into(),
+            Self::File(index, _) => format!("/files/{index}"),
+            Self::Prefix(_) => "/prefix".into(),
+            Self::UnknownField(field) | Self::BadHeader(field) => {
+                format!("/mapping/{}", field.replace('~', "~0").replace('/', "~1"))
+            }
+            Self::Ratio => "/options/max_duplicate_ratio".into(),
+            Self::Rejects => "/options/max_rejects".into(),
+        }
+    }
 }
 
 impl StartRequest {
@@ -104,7 +149,9 @@ impl StartRequest {
             (None, None) => return Err(SourceError::Selection("neither")),
             (Some(files), None) => {
                 check_files(files)?;
-                files.iter().try_for_each(|file| key::check_key(merchant, file))?;
+                for (index, file) in files.iter().enumerate() {
+                    key::check_key(merchant, file).map_err(|error| SourceError::File(index, error))?;
+                }
                 Selection::Files(files.clone())
             }
             (None, Some(prefix)) => {

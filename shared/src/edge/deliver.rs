@@ -4,7 +4,7 @@
 use crate::db::outbox::{self, Claimed, Message};
 use crate::db::pool::client;
 use crate::db::read::{self, Filter};
-use crate::db::{DbResult, jobs};
+use crate::db::{DbResult, close, jobs};
 use crate::domain::ids::JobId;
 use crate::domain::job::Status;
 use crate::edge::app::App;
@@ -12,30 +12,77 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
 use serde_json::{Value, json};
 
-/// Delivers these messages now. What can't be delivered stays in the outbox for the sweep.
-pub async fn deliver(app: &App, messages: &[i64]) {
-    for id in messages {
-        if let Err(error) = deliver_due(app, Some(*id), 1).await {
-            tracing::warn!(outbox_id = id, %error, "left to the sweep");
-        }
+/// What became of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Delivered, or left to the sweep.
+    Promised,
+    /// A start was refused for good; its job has failed.
+    Refused,
+}
+
+/// Why a message did not go out.
+#[derive(Debug)]
+enum Failure {
+    /// Worth trying again.
+    Later(String),
+    /// It will never be taken.
+    Refused(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Later(why)
     }
 }
 
-/// Delivers what is due, or one message. Returns how many went out.
-pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<usize> {
+/// Delivers these messages now. What can't be delivered stays in the outbox for the sweep.
+pub async fn deliver(app: &App, messages: &[i64]) -> Delivery {
+    let mut outcome = Delivery::Promised;
+    for id in messages {
+        match deliver_due(app, Some(*id), 1).await {
+            Ok(sent) if sent.refused > 0 => outcome = Delivery::Refused,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(outbox_id = id, %error, "left to the sweep"),
+        }
+    }
+    outcome
+}
+
+/// Completes what somebody promised who died before delivering it: the sweep's work, done by the next request.
+pub async fn deliver_promised(app: &App) {
+    if let Err(error) = deliver_due(app, None, 5).await {
+        tracing::warn!(%error, "left to the sweep");
+    }
+}
+
+/// How many messages went out, and how many never will.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub delivered: usize,
+    pub refused: usize,
+}
+
+/// Delivers what is due, or one message.
+pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<Sent> {
     let connection = app.db.connection().await?;
     let claimed = outbox::claim(client(&connection), id, limit).await?;
     drop(connection);
-    let mut sent = 0;
+    let mut sent = Sent::default();
     for message in claimed {
         let outcome = send(app, &message).await;
-        let connection = app.db.connection().await?;
+        let mut connection = app.db.connection().await?;
         match outcome {
             Ok(()) => {
                 outbox::delivered(client(&connection), message.id).await?;
-                sent += 1;
+                sent.delivered += 1;
             }
-            Err(error) => {
+            Err(Failure::Refused(error)) => {
+                tracing::error!(job_id = %message.job, outbox_id = message.id, error, "start refused");
+                close::refused(&mut connection, &message).await?;
+                sent.refused += 1;
+            }
+            Err(Failure::Later(error)) => {
                 tracing::warn!(job_id = %message.job, outbox_id = message.id, error, "delivery failed, will be repeated");
                 outbox::failed(client(&connection), message.id, &error).await?;
             }
@@ -44,11 +91,11 @@ pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<usi
     Ok(sent)
 }
 
-async fn send(app: &App, claimed: &Claimed) -> Result<(), String> {
+async fn send(app: &App, claimed: &Claimed) -> Result<(), Failure> {
     match &claimed.message {
         Message::StartExecution { attempt } => start_execution(app, claimed.job, *attempt).await,
-        Message::StopExecution { execution_arn } => stop_execution(app, execution_arn).await,
-        Message::TaskSuccess { attempt } => task_success(app, claimed.job, *attempt).await,
+        Message::StopExecution { execution_arn } => Ok(stop_execution(app, execution_arn).await?),
+        Message::TaskSuccess { attempt } => Ok(task_success(app, claimed.job, *attempt).await?),
         Message::TaskFailure { token } => {
             let sent = app
                 .states
@@ -58,14 +105,25 @@ async fn send(app: &App, claimed: &Claimed) -> Result<(), String> {
                 .cause("the import was cancelled")
                 .send()
                 .await;
-            gone_is_fine(sent.map(|_| ()))
+            Ok(gone_is_fine(sent.map(|_| ()))?)
         }
-        Message::StateChanged => state_changed(app, claimed.job).await,
+        Message::StateChanged => Ok(state_changed(app, claimed.job).await?),
     }
 }
 
-async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), String> {
-    let machine = app.config.state_machine_arn.as_deref().ok_or("STATE_MACHINE_ARN is not set")?;
+/// StartExecution's errors that no repetition mends (AWS Step Functions API Reference, "StartExecution").
+const REFUSALS: [&str; 6] = [
+    "InvalidArn",
+    "InvalidExecutionInput",
+    "InvalidName",
+    "StateMachineDeleting",
+    "StateMachineDoesNotExist",
+    "ValidationException",
+];
+
+async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Failure> {
+    let machine = app.config.state_machine_arn.as_deref();
+    let machine = machine.ok_or_else(|| Failure::Later("STATE_MACHINE_ARN is not set".into()))?;
     let started = app
         .states
         .start_execution()
@@ -76,8 +134,13 @@ async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Stri
         .await;
     match started {
         Ok(_) => Ok(()),
+        // The first of two deliveries did it.
         Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
-        Err(error) => Err(DisplayErrorContext(error).to_string()),
+        Err(error) => {
+            let refused = error.code().is_some_and(|code| REFUSALS.contains(&code));
+            let why = DisplayErrorContext(error).to_string();
+            Err(if refused { Failure::Refused(why) } else { Failure::Later(why) })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::db::users::{self, Claims};
 use crate::db::{DbError, decisions::Actor, pool::client};
 use crate::domain::ids::MerchantId;
+use crate::domain::source::SourceError;
 use crate::domain::step::{StepError, StepErrorKind};
 use crate::edge::app::App;
 use crate::edge::serve::causes;
@@ -99,6 +100,13 @@ pub fn try_again() -> Problem {
     );
     problem.retry_after = Some(2);
     problem
+}
+
+/// Bad requests name their field.
+impl From<SourceError> for Problem {
+    fn from(error: SourceError) -> Self {
+        Self::unprocessable(&error.pointer(), format!("{error}."))
+    }
 }
 
 /// Of S3 and of steps that HTTP functions share with the state machine.
@@ -198,9 +206,7 @@ pub fn claims(request: &Request) -> Result<Claims, Problem> {
 pub async fn actor(app: &App, request: &Request) -> Result<Actor, Problem> {
     let claims = claims(request)?;
     let connection = app.db.connection().await?;
-    let user = users::upsert(client(&connection), &claims).await?;
-    let merchants = users::merchants(client(&connection), user).await?;
-    Ok(Actor { user, merchants })
+    Ok(users::actor(client(&connection), &claims).await?)
 }
 
 /// The body as JSON: 400 where it is none, 422 with a pointer where it doesn't fit.

@@ -9,8 +9,12 @@ pub mod http;
 pub mod inspect;
 pub mod metrics;
 pub mod objects;
+pub mod once;
 pub mod serve;
+pub mod sources;
+pub mod start;
 pub mod uploads;
 
 pub use app::{App, Config};
+pub use once::{Done, once};
 pub use serve::{Budget, serve_http, serve_step};

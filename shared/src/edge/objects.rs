@@ -7,6 +7,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use bytes::Bytes;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -55,12 +57,28 @@ impl Objects {
             .send()
             .await;
         match head {
-            Ok(head) => Ok(Some(FrozenObject {
-                key: key.to_owned(),
-                version_id: head.version_id().filter(|v| *v != "null").map(str::to_owned),
-                etag: head.e_tag().unwrap_or_default().to_owned(),
-                bytes: head.content_length().unwrap_or_default(),
-            })),
+            Ok(head) => Ok(Some(frozen(key, &head))),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(s3_error("looking at", key, error)),
+        }
+    }
+
+    /// The object as it is now, and S3's checksum of the whole of it if it has one (not of its parts).
+    pub async fn head_checksum(&self, key: &str) -> StepResult<Option<(FrozenObject, Option<String>)>> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key);
+        match head.checksum_mode(ChecksumMode::Enabled).send().await {
+            Ok(head) => {
+                let whole = !matches!(head.checksum_type(), Some(ChecksumType::Composite));
+                let sums = [
+                    ("crc64nvme", head.checksum_crc64_nvme()),
+                    ("sha256", head.checksum_sha256()),
+                    ("sha1", head.checksum_sha1()),
+                    ("crc32c", head.checksum_crc32_c()),
+                    ("crc32", head.checksum_crc32()),
+                ];
+                let sum = sums.into_iter().find_map(|(name, sum)| Some(format!("{name}:{}", sum?)));
+                Ok(Some((frozen(key, &head), sum.filter(|_| whole))))
+            }
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(s3_error("looking at", key, error)),
         }
@@ -212,6 +230,15 @@ impl Objects {
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
+}
+
+fn frozen(key: &str, head: &HeadObjectOutput) -> FrozenObject {
+    FrozenObject {
+        key: key.to_owned(),
+        version_id: head.version_id().filter(|v| *v != "null").map(str::to_owned),
+        etag: head.e_tag().unwrap_or_default().to_owned(),
+        bytes: head.content_length().unwrap_or_default(),
+    }
 }
 
 pub(super) fn is_missing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {

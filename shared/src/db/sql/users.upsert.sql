@@ -6,5 +6,7 @@ WITH made AS (
        SET email = EXCLUDED.email, email_verified = EXCLUDED.email_verified
      WHERE (u.email, u.email_verified) IS DISTINCT FROM (EXCLUDED.email, EXCLUDED.email_verified)
     RETURNING id
+), found AS (
+    SELECT id FROM made UNION ALL SELECT id FROM users WHERE subject = $1 LIMIT 1
 )
-SELECT id FROM made UNION ALL SELECT id FROM users WHERE subject = $1 LIMIT 1
+SELECT id, ARRAY(SELECT merchant_id FROM merchant_members m WHERE m.user_id = found.id) AS merchants FROM found

@@ -8,6 +8,7 @@ use onceload_tests::objects::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3};
 use serde_json::{Value, json};
 use shared::db::Database;
 use shared::db::decisions::{self, Actor, Approval, Decision};
+use shared::db::transaction::{Limits, begin, commit};
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -248,9 +249,10 @@ async fn approve(bench: &Bench, merchant: Uuid, job: Uuid, expected: &Expected) 
     let actor = Actor { user: UserId(row.get(0)), merchants: vec![MerchantId(merchant)] };
     let approval = Approval { clean_count: i64::try_from(expected.clean)?, accept_duplicates: false };
     let db = Database::new(&bench.url, 1, None)?;
-    let decision = decisions::approve(&mut db.connection().await?, &actor, JobId(job), approval).await?;
-    match decision {
-        Decision::Taken { .. } => Ok(()),
+    let mut connection = db.connection().await?;
+    let mut tx = begin(&mut connection, "approve", Limits::short()).await?;
+    match decisions::approve(&mut tx, &actor, JobId(job), approval).await? {
+        Decision::Taken { .. } => Ok(commit(tx, "approve").await?),
         other => Err(format!("the approval was answered {other:?}").into()),
     }
 }

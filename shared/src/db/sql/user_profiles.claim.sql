@@ -1,0 +1,24 @@
+-- user_profiles.claim
+-- One statement decides who imports, by the database's clock. Free: not processing, or silent for 15 minutes.
+-- The loser learns who holds it. `before` is what the winner took it from; it is read under the row's lock.
+WITH before AS MATERIALIZED (
+    SELECT import_status, job_id, processing_started_at, heartbeat_at FROM user_profiles WHERE user_id = $1 FOR UPDATE
+)
+INSERT INTO user_profiles AS p (user_id, import_status, job_id, processing_started_at)
+SELECT $1, 'processing', $2, now() FROM (SELECT count(*) FROM before) AS locked
+ON CONFLICT (user_id) DO UPDATE
+   SET (import_status, job_id, processing_started_at, heartbeat_at) = (
+       SELECT 'processing',
+              CASE WHEN free THEN EXCLUDED.job_id ELSE p.job_id END,
+              CASE WHEN free THEN now() ELSE p.processing_started_at END,
+              CASE WHEN NOT free THEN p.heartbeat_at END
+         FROM (SELECT p.import_status <> 'processing'
+                      OR coalesce(coalesce(p.heartbeat_at, p.processing_started_at)
+                                  <= now() - interval '15 minutes', false) AS free) AS f)
+RETURNING job_id IS NOT DISTINCT FROM $2 AS won, job_id, processing_started_at,
+          extract(epoch FROM now() - processing_started_at)::float8 AS age_seconds,
+          extract(epoch FROM now() - coalesce(heartbeat_at, processing_started_at))::float8 AS silent_seconds,
+          (SELECT import_status = 'processing' FROM before) AS was_stuck,
+          (SELECT job_id FROM before) AS before_job_id,
+          (SELECT extract(epoch FROM now() - coalesce(processing_started_at, heartbeat_at))::float8 FROM before)
+              AS before_age_seconds

@@ -1,2 +1,0 @@
--- users.merchants
-SELECT merchant_id FROM merchant_members WHERE user_id = $1

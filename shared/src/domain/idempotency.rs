@@ -1,0 +1,122 @@
+//! The `Idempotency-Key` header (IETF draft-ietf-httpapi-idempotency-key-header-07), bare or as an RFC 8941 string.
+
+use thiserror::Error;
+
+/// Longest key, in bytes.
+pub const MAX_KEY_BYTES: usize = 255;
+
+/// What a client calls one intent. 1 to 255 printable ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+/// Why a header is no key. `Display` is for the person who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KeyError {
+    #[error("Idempotency key is empty")]
+    Empty,
+    #[error("Idempotency key too long: {0} characters; at most {MAX_KEY_BYTES}")]
+    TooLong(usize),
+    #[error("Idempotency key holds a character that is not printable ASCII")]
+    Character,
+    #[error(
+        "Idempotency key begins with a quotation mark but is not a quoted string: only \\\" and \\\\ may be escaped, and nothing may follow the closing mark"
+    )]
+    Quoting,
+}
+
+impl IdempotencyKey {
+    /// Reads the header's value. `"k"` and `k` are the same key.
+    pub fn parse(header: &[u8]) -> Result<Self, KeyError> {
+        let header = header.trim_ascii();
+        let key = match header.strip_prefix(b"\"") {
+            Some(rest) => unquote(rest)?,
+            None => header.to_vec(),
+        };
+        if key.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        if !key.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
+            return Err(KeyError::Character);
+        }
+        if key.len() > MAX_KEY_BYTES {
+            return Err(KeyError::TooLong(key.len()));
+        }
+        String::from_utf8(key).map(Self).map_err(|_| KeyError::Character)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What follows the opening mark (RFC 8941, section 3.3.3).
+fn unquote(rest: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let mut key = Vec::with_capacity(rest.len());
+    let mut bytes = rest.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => match bytes.next() {
+                Some(escaped @ (b'"' | b'\\')) => key.push(*escaped),
+                _ => return Err(KeyError::Quoting),
+            },
+            b'"' if bytes.as_slice().is_empty() => return Ok(key),
+            b'"' => return Err(KeyError::Quoting),
+            other => key.push(*other),
+        }
+    }
+    Err(KeyError::Quoting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(header: &str) -> Result<String, KeyError> {
+        IdempotencyKey::parse(header.as_bytes()).map(|key| key.as_str().to_owned())
+    }
+
+    #[test]
+    fn bare_and_quoted() {
+        assert_eq!(parse("8e03978e-40d5-43dd"), Ok("8e03978e-40d5-43dd".into()));
+        assert_eq!(parse("\"8e03978e-40d5-43dd\""), parse("8e03978e-40d5-43dd"));
+        assert_eq!(parse(r#""a\"b\\c""#), Ok(r#"a"b\c"#.into()));
+        assert_eq!(parse(r#"a"b"#), Ok(r#"a"b"#.into()), "a bare key is taken as it is");
+        assert_eq!(parse(" k "), Ok("k".into()));
+    }
+
+    #[test]
+    fn refuses() {
+        for empty in ["", "  ", "\"\""] {
+            assert_eq!(parse(empty), Err(KeyError::Empty), "{empty:?}");
+        }
+        assert_eq!(parse(&"k".repeat(256)), Err(KeyError::TooLong(256)));
+        assert_eq!(parse(&format!("\"{}\"", "k".repeat(256))), Err(KeyError::TooLong(256)));
+        assert!(parse(&"k".repeat(255)).is_ok() && parse(&format!("\"{}\"", "k".repeat(255))).is_ok());
+        for bad in ["\u{7f}", "a\tb", "ä", "a\0"] {
+            assert_eq!(parse(bad), Err(KeyError::Character), "{bad:?}");
+        }
+        for bad in ["\"", "\"a", r#""a\n""#, "\"a\";p=1", r#""a\"#, "\"a\"b\""] {
+            assert_eq!(parse(bad), Err(KeyError::Quoting), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn quoting_loses_nothing(key in "[ -~]{0,253}") {
+            let key = format!("k{key}k");
+            let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
+            prop_assert_eq!(parse(&quoted), Ok(key.clone()));
+            prop_assert_eq!(parse(&key), Ok(key));
+        }
+
+        #[test]
+        fn what_is_accepted_is_within_bounds(header in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(key) = IdempotencyKey::parse(&header) {
+                let key = key.as_str();
+                prop_assert!((1..=MAX_KEY_BYTES).contains(&key.len()));
+                prop_assert!(key.bytes().all(|byte| (0x20..=0x7e).contains(&byte)));
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Which objects a source names now, each in one version.
+
+use super::objects::Objects;
+use crate::db::files::FrozenObject;
+use crate::domain::key;
+use crate::domain::source::{MAX_FILES, Mapping, Selection, Source};
+use crate::domain::step::{StepError, StepResult};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// HEAD requests under way at a time.
+const LOOKS: usize = 16;
+
+/// What there is of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// All of it, in order of the keys.
+    All(Vec<FrozenObject>),
+    /// These keys name nothing.
+    Missing { keys: Vec<String>, of: usize },
+}
+
+/// Looks every object up. Each key of a listing is checked again: a listing is input too.
+/// `version`: of a single file, where it is known.
+pub async fn resolve(objects: &Objects, source: &Source, version: Option<&str>) -> StepResult<Resolved> {
+    let keys = keys(objects, source).await?;
+    let of = keys.len();
+    let found: Vec<(String, Option<FrozenObject>)> = stream::iter(keys)
+        .map(|key| async move {
+            let object = objects.head(&key, version).await?;
+            Ok::<_, StepError>((key, object))
+        })
+        .buffered(LOOKS)
+        .try_collect()
+        .await?;
+    let missing: Vec<String> =
+        found.iter().filter(|(_, object)| object.is_none()).map(|(key, _)| key.clone()).collect();
+    if missing.is_empty() {
+        Ok(Resolved::All(found.into_iter().filter_map(|(_, object)| object).collect()))
+    } else {
+        Ok(Resolved::Missing { keys: missing, of })
+    }
+}
+
+async fn keys(objects: &Objects, source: &Source) -> StepResult<Vec<String>> {
+    let prefix = match &source.selection {
+        Selection::Files(keys) => {
+            let mut keys = keys.clone();
+            keys.sort_unstable();
+            return Ok(keys);
+        }
+        Selection::Prefix(prefix) => prefix,
+    };
+    let listed = objects.list(prefix, MAX_FILES + 1).await?;
+    let mut keys: Vec<String> = listed.into_iter().filter(|key| !key.ends_with("/manifest.json")).collect();
+    keys.sort_unstable();
+    match keys.len() {
+        0 => return Err(StepError::invalid(format!("there is no file under {prefix}"))),
+        n if n > MAX_FILES => {
+            let message = format!("there are more than {MAX_FILES} files under {prefix}: split the batch");
+            return Err(StepError::invalid(message));
+        }
+        _ => {}
+    }
+    for key in &keys {
+        key::check_key(source.merchant, key).map_err(|error| StepError::invalid(error.to_string()))?;
+    }
+    Ok(keys)
+}
+
+/// Names a source: the same objects with the same mapping have the same fingerprint.
+pub fn fingerprint(objects: &[FrozenObject], mapping: &Mapping) -> String {
+    let mut hash = Sha256::new();
+    for object in objects {
+        for part in [&object.key, object.version_id.as_ref().unwrap_or(&object.etag)] {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+    }
+    hash.update(json!(mapping).to_string());
+    hex(&hash.finalize())
+}
+
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
