@@ -9,6 +9,7 @@ mod decisions;
 mod doors;
 mod expired_keys;
 mod kill;
+mod legacy;
 mod loader;
 mod lost;
 mod migrations;
