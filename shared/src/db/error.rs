@@ -35,6 +35,12 @@ impl DbError {
         self.code() == Some(&SqlState::UNIQUE_VIOLATION)
     }
 
+    /// The data was refused, not the connection or the statement: classes 22 (data exception) and 23 (integrity
+    /// constraint violation) of PostgreSQL's appendix A.
+    pub fn is_refused_data(&self) -> bool {
+        self.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "23"))
+    }
+
     /// A per-job table that should be there isn't.
     pub fn is_missing_table(&self) -> bool {
         self.code() == Some(&SqlState::UNDEFINED_TABLE)

@@ -7,6 +7,7 @@
 pub mod chunks;
 pub mod claims;
 pub mod close;
+pub mod communities;
 pub mod decisions;
 pub mod error;
 pub mod expired_keys;

@@ -96,4 +96,10 @@ statements! {
     SWEEP_STALE_STAGING = "sweep.stale_staging";
     SWEEP_STAGING_CLEARED = "sweep.staging_cleared";
     IDEMPOTENCY_KEYS_EXPIRE = "idempotency_keys.expire";
+    COMMUNITIES_LOCK_SLUG = "communities.lock_slug";
+    COMMUNITIES_CREATE = "communities.create";
+    COMMUNITIES_EXISTS = "communities.exists";
+    COMMUNITY_TAGS_ADD = "community_tags.add";
+    COMMUNITY_IMAGES_ADD = "community_images.add";
+    COMMUNITY_MEMBERS_JOIN = "community_members.join";
 }

@@ -23,10 +23,19 @@ id!(/// A tenant: every code, job and object key belongs to one.
     MerchantId);
 id!(/// One import. UUIDv7, so ids sort by time and BRIN on `codes.import_job_id` stays selective.
     JobId);
+id!(/// A row of `communities`.
+    CommunityId);
 id!(/// A row of `users`.
     UserId);
 
 impl JobId {
+    /// A new, time-ordered id (RFC 9562 version 7).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl CommunityId {
     /// A new, time-ordered id (RFC 9562 version 7).
     pub fn generate() -> Self {
         Self(Uuid::now_v7())

@@ -1,6 +1,7 @@
 //! Pure rules: no I/O, no clock, no SQL.
 
 pub mod buckets;
+pub mod community;
 pub mod fault;
 pub mod idempotency;
 pub mod ids;
@@ -8,6 +9,7 @@ pub mod job;
 pub mod key;
 pub mod layout;
 pub mod row;
+pub mod slug;
 pub mod source;
 pub mod step;
 pub mod upload;

@@ -2,6 +2,7 @@
 
 use crate::db::users::{self, Claims};
 use crate::db::{DbError, decisions::Actor, pool::client};
+use crate::domain::community::Remark;
 use crate::domain::ids::MerchantId;
 use crate::domain::source::SourceError;
 use crate::domain::step::{StepError, StepErrorKind};
@@ -73,6 +74,18 @@ impl Problem {
         let mut problem =
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail.clone());
         problem.members = json!({ "errors": [{ "pointer": pointer, "detail": detail }] });
+        problem
+    }
+
+    /// 422 for everything that is wrong with a request, at once.
+    pub fn invalid(remarks: &[Remark]) -> Self {
+        let detail = match remarks {
+            [] | [_] => remarks.iter().map(|remark| remark.detail.clone()).collect(),
+            _ => format!("{} fields are wrong; `errors` names them.", remarks.len()),
+        };
+        let mut problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail);
+        problem.members = json!({ "errors": remarks });
         problem
     }
 

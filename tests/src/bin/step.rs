@@ -1,6 +1,7 @@
-//! One step in a process of its own, so that a test can kill it: `step load-staging '{"job_id":...}'`, with the
-//! environment of a function. Says how much memory it took at most.
+//! One step, or one request, in a process of its own, so that a test can kill it: `step load-staging
+//! '{"job_id":...}'`, with the environment of a function. Says how much memory it took at most.
 
+use onceload_tests::http::{request, said, with_key};
 use serde_json::Value;
 use shared::domain::step::StepError;
 use shared::edge::{App, Budget};
@@ -23,6 +24,13 @@ async fn main() -> ExitCode {
         "insert-codes" => {
             let input = serde_json::from_value(input).expect("its input");
             insert_codes::handle(app, input, budget).await.map(drop)
+        }
+        "create-community" => {
+            let text = |name: &str| input[name].as_str().expect("its input");
+            let request = request("POST", "/communities", Some(text("subject")), text("body"));
+            let request = with_key(request, text("key"));
+            let said = said(create_community::handle(app, request).await);
+            if said.status == 201 { Ok(()) } else { Err(StepError::invalid(said.body.to_string())) }
         }
         _ => return ExitCode::from(2),
     };

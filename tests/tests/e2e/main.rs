@@ -10,6 +10,7 @@ mod approval;
 mod bad_files;
 mod blocker;
 mod by_hand;
+mod communities;
 mod csv;
 mod events;
 mod front_door;

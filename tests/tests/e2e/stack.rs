@@ -38,6 +38,13 @@ pub struct Answer {
     pub body: Value,
 }
 
+impl Answer {
+    /// The stored answer to an earlier request with the same key.
+    pub fn replayed(&self) -> bool {
+        self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+    }
+}
+
 impl Stack {
     pub async fn connect() -> Self {
         let path = std::env::var("ONCELOAD_STACK")
@@ -87,6 +94,12 @@ impl Stack {
 
     pub async fn post(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
         self.ask(token, path, Some(body.to_string())).await
+    }
+
+    /// A POST with an `Idempotency-Key`.
+    pub async fn post_once(&self, token: &str, path: &str, key: &str, body: impl ToString) -> Answer {
+        let headers = [("idempotency-key", key)];
+        self.send(Some(token), "POST", path, &headers, Some(body.to_string())).await
     }
 
     async fn ask(&self, token: Option<&str>, path: &str, body: Option<String>) -> Answer {

@@ -5,9 +5,11 @@
 
 mod bad_files;
 mod bad_requests;
+mod communities;
 mod decisions;
 mod doors;
 mod expired_keys;
+mod idempotency;
 mod kill;
 mod legacy;
 mod loader;

@@ -1,0 +1,194 @@
+//! The address of a community: what is left of a name in lower-case ASCII letters, digits and hyphens.
+//!
+//! A slug that is taken gets a suffix, `-1`, `-2` and so on; which one is the database's to decide.
+
+/// Longest base. With the longest suffix, `-` and ten digits, an address stays below the 63 characters of a DNS label.
+pub const MAX_BASE: usize = 50;
+
+/// What a name without any usable character becomes.
+const FALLBACK: &str = "community";
+
+/// Words that a site has pages of its own for: as if somebody had taken them already.
+const RESERVED: [&str; 52] = [
+    "about",
+    "account",
+    "accounts",
+    "admin",
+    "administrator",
+    "api",
+    "app",
+    "assets",
+    "auth",
+    "billing",
+    "blog",
+    "communities",
+    "contact",
+    "create",
+    "dashboard",
+    "delete",
+    "docs",
+    "edit",
+    "explore",
+    "feed",
+    "help",
+    "home",
+    "imports",
+    "index",
+    "invite",
+    "join",
+    "legal",
+    "login",
+    "logout",
+    "me",
+    "members",
+    "merchants",
+    "migrations",
+    "new",
+    "null",
+    "onceload",
+    "privacy",
+    "profile",
+    "register",
+    "root",
+    "search",
+    "security",
+    "settings",
+    "signin",
+    "signup",
+    "static",
+    "status",
+    "support",
+    "system",
+    "terms",
+    "undefined",
+    "www",
+];
+
+/// The base of an address, without a suffix: `[a-z0-9]+(-[a-z0-9]+)*`, at most [`MAX_BASE`] long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slug(String);
+
+impl Slug {
+    /// Other scripts are transliterated (é is e, ß is ss, Москва is moskva), apostrophes go, and everything else
+    /// that is no letter or digit separates words.
+    pub fn of(name: &str) -> Self {
+        let mut base = String::with_capacity(MAX_BASE);
+        let mut between = false;
+        for c in deunicode::deunicode_with_tofu(name, " ").chars() {
+            if c == '\'' {
+                continue;
+            }
+            if !c.is_ascii_alphanumeric() {
+                between = true;
+                continue;
+            }
+            let gap = between && !base.is_empty();
+            if base.len() + usize::from(gap) >= MAX_BASE {
+                break;
+            }
+            if gap {
+                base.push('-');
+            }
+            between = false;
+            base.push(c.to_ascii_lowercase());
+        }
+        Self(if base.is_empty() { FALLBACK.to_owned() } else { base })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The lowest suffix that may be given; 0 is none.
+    pub fn first_suffix(&self) -> i32 {
+        i32::from(RESERVED.contains(&self.0.as_str()))
+    }
+
+    /// The slug without number words at its end. Slugs whose addresses can meet, such as `a` with suffix 1 and the
+    /// `a-1` of a name "a 1", have the same root: who holds its lock meets nobody.
+    pub fn root(&self) -> &str {
+        let mut root = self.as_str();
+        while let Some((rest, word)) = root.rsplit_once('-')
+            && word.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            root = rest;
+        }
+        root
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_become_slugs() {
+        for (name, slug) in [
+            ("Coffee Lovers", "coffee-lovers"),
+            ("  --Coffee__  LOVERS!! ", "coffee-lovers"),
+            ("Café Zoë", "cafe-zoe"),
+            ("Cafe\u{301}", "cafe"),
+            ("Straße nach Århus", "strasse-nach-arhus"),
+            ("Łódź Œuvre Ⅷ ﬁn", "lodz-oeuvre-viii-fin"),
+            ("Москва", "moskva"),
+            ("Ada's & Bob’s", "adas-bobs"),
+            ("C++ / C#", "c-c"),
+            ("2024", "2024"),
+            ("a 1", "a-1"),
+            ("../../etc/passwd", "etc-passwd"),
+            ("", "community"),
+            ("!!! ---", "community"),
+            ("\u{e000}\u{200b}", "community"),
+        ] {
+            assert_eq!(Slug::of(name).as_str(), slug, "{name}");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_without_a_hyphen_at_the_end() {
+        assert_eq!(Slug::of(&"x".repeat(100)).as_str(), "x".repeat(MAX_BASE));
+        let at_the_gap = format!("{} yz", "x".repeat(MAX_BASE - 1));
+        assert_eq!(Slug::of(&at_the_gap).as_str(), "x".repeat(MAX_BASE - 1));
+    }
+
+    #[test]
+    fn reserved_words_are_taken() {
+        assert!(RESERVED.is_sorted());
+        for word in RESERVED {
+            let slug = Slug::of(&word.to_uppercase());
+            assert_eq!((slug.as_str(), slug.first_suffix()), (word, 1));
+        }
+        for free in ["admins", "admin-1", "Coffee", ""] {
+            assert_eq!(Slug::of(free).first_suffix(), 0, "{free}");
+        }
+    }
+
+    #[test]
+    fn roots() {
+        for (name, root) in [("a", "a"), ("a 1", "a"), ("a 1 22", "a"), ("1 2", "1"), ("a 1b", "a-1b")] {
+            assert_eq!(Slug::of(name).root(), root, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_has_a_well_formed_slug(name in any::<String>()) {
+            let slug = Slug::of(&name);
+            let text = slug.as_str();
+            prop_assert!((1..=MAX_BASE).contains(&text.len()), "{text}");
+            prop_assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{text}");
+            prop_assert!(!text.starts_with('-') && !text.ends_with('-') && !text.contains("--"), "{text}");
+            let again = Slug::of(text);
+            prop_assert_eq!(again.as_str(), text, "a slug's slug is itself");
+        }
+
+        /// Two bases whose addresses can be equal have one root, so one lock.
+        #[test]
+        fn addresses_that_can_meet_share_a_root(name in "[a-c1-3 ]{1,12}", suffix in 1..1000u32) {
+            let slug = Slug::of(&name);
+            let other = Slug::of(&format!("{}-{suffix}", slug.as_str()));
+            prop_assert_eq!(slug.root(), other.root());
+        }
+    }
+}
