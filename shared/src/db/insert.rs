@@ -33,6 +33,9 @@ impl From<DbError> for Stop {
     fn from(error: DbError) -> Self {
         if error.is_missing_table() {
             Self::Lost("a table is gone".into())
+        } else if error.is_timeout() {
+            // Its bound is the time that the function has left: another try would have no more.
+            Self::Error(out_of_time("the insert takes longer than the function may run"))
         } else {
             Self::Error(error.into())
         }

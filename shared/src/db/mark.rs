@@ -3,6 +3,7 @@
 use super::pool::{Database, client};
 use super::staging::{self, Marked};
 use super::transaction::{Limits, begin, commit};
+use super::validate::out_of_time;
 use super::{chunks, jobs, sql};
 use crate::domain::ids::JobId;
 use crate::domain::job::Status;
@@ -41,6 +42,10 @@ pub async fn mark_chunk(
             tx.rollback().await.ok();
             drop(connection);
             return Err(jobs::staging_lost(db, job_id, attempt, "a table is gone").await);
+        }
+        // Its bound is the time that the function has left: another try would have no more.
+        Err(error) if error.is_timeout() => {
+            return Err(out_of_time(&format!("chunk {number} takes longer than the function may run")));
         }
         marked => marked?,
     };

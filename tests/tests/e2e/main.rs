@@ -14,6 +14,7 @@ mod communities;
 mod csv;
 mod events;
 mod front_door;
+mod guards;
 mod issuer;
 mod killed;
 mod logs;

@@ -7,7 +7,7 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Value, json};
 
 /// Runs `sweep-imports` now, as its schedule does every five minutes.
-async fn sweep(merchant: &Merchant) {
+pub async fn sweep(merchant: &Merchant) {
     let functions = format!("{}/2015-03-31/functions", merchant.stack.file.aws_endpoint_url);
     let region = merchant.stack.file.region.clone();
     let swept = tokio::task::spawn_blocking(move || {

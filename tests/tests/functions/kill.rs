@@ -4,9 +4,12 @@ use crate::bad_files::noise;
 use onceload_tests::objects::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use onceload_tests::{Bench, Run, State};
 use serde_json::{Value, json};
+use shared::domain::job::Status;
 use shared::domain::step::StepErrorKind;
+use shared::edge::Budget;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A function's process. Killed with the value.
 pub struct Process(Child);
@@ -166,4 +169,24 @@ async fn a_backend_that_is_terminated_is_transient() {
     assert_eq!(bench.codes().await, 0);
     run.until(State::Done).await.expect(State::Done);
     assert_eq!(bench.codes().await, 100_000);
+}
+
+/// The time that a function has left bounds its statements: what doesn't fit is rolled back and said, not repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_runs_out_of_time_is_no_transient_failure() {
+    let bench = Bench::new().await;
+    let mut run = bench.file("a.csv", "code\nA\nB\nC\n");
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    run.approve(&bench.actor).await;
+    let blocker = bench.db.connect().await;
+    let hold = format!("BEGIN; INSERT INTO codes (merchant_id, code) VALUES ('{}', 'B')", bench.merchant);
+    blocker.batch_execute(&hold).await.expect("a row in the way");
+    let input = insert_codes::Input { job_id: run.job, attempt: run.attempt };
+    let a_second = Budget::of(Duration::from_secs(1));
+    let error = insert_codes::handle(bench.app.clone(), input, a_second).await.expect_err("out of time");
+    assert_eq!(error.kind, StepErrorKind::TimeBudgetExceeded, "{error}");
+    assert!(error.message.contains("split the import"), "{error}");
+    blocker.batch_execute("ROLLBACK").await.expect("out of the way");
+    assert_eq!(bench.codes().await, 0);
+    assert_eq!(run.close_stopped(&error).await.expect("close"), Some(Status::Failed));
 }

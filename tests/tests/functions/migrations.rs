@@ -76,6 +76,27 @@ async fn of_sixty_four_at_once_one_runs() {
     assert_eq!(bench.db.value(keys).await, "1 2");
 }
 
+/// The same content under many names: the sources differ, the base key alone decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_copies_one_runs() {
+    let bench = Bench::new().await;
+    let calls = (0..64).map(|n| {
+        let key = bench.stage(&format!("copy-{n}.csv"), "Voucher\nA\nB\n");
+        let (app, request) = (elsewhere(&bench), post(&bench.actor, &body_for(&bench, &key)));
+        tokio::spawn(async move { ask(&app, request).await })
+    });
+    let mut jobs = Vec::new();
+    let mut won = 0;
+    for call in calls.collect::<Vec<_>>() {
+        let said = call.await.expect("a call");
+        won += usize::from(said.status == 202);
+        jobs.push(said.body["jobId"].clone());
+    }
+    jobs.dedup();
+    assert_eq!((won, jobs.len()), (1, 1), "{jobs:?}");
+    assert_eq!(bench.db.int("SELECT count(*) FROM codes_import_jobs").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_the_same_run() {
     let bench = Bench::new().await;

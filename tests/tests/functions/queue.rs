@@ -116,6 +116,38 @@ async fn of_sixty_four_at_once_one_starts() {
     assert_eq!(bench.codes().await, 3);
 }
 
+/// Neither the merchant's lease nor the source is in the way here: the user's row alone decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sixty_four_at_once_over_merchants_one_starts() {
+    let bench = Bench::new().await;
+    let mut merchants = vec![bench.merchant];
+    for n in 1..8 {
+        let merchant = add_merchant(&bench.db, &format!("Merchant {n}")).await;
+        let member = format!(
+            "INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{merchant}', '{}')",
+            bench.actor.user
+        );
+        bench.db.exec(&member).await;
+        merchants.push(merchant);
+    }
+    let calls = (0..64).map(|n| {
+        let merchant = merchants[n % 8];
+        let key = format!("stage/{merchant}/{n}.csv");
+        bench.s3.put(&key, format!("code\nC{n}\n"));
+        let (app, request) = (elsewhere(&bench), post(&bench.actor, merchant, &[&key]));
+        tokio::spawn(async move { ask(&app, request).await })
+    });
+    let mut answers = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        answers.push(call.await.expect("a call"));
+    }
+    let won: Vec<_> = answers.iter().filter(|said| said.status == 202).collect();
+    assert_eq!(won.len(), 1, "{answers:?}");
+    let job = job_of(won[0]);
+    answers.iter().filter(|said| said.status != 202).for_each(|said| assert_held(said, job));
+    assert_eq!(bench.db.int("SELECT count(*) FROM codes_import_jobs").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_clicks_with_one_key_are_one_answer() {
     let bench = Bench::new().await;

@@ -100,7 +100,7 @@ fn configuration(server: &Postgres, port: u16, users: &Path) -> String {
          listen_addr = 127.0.0.1\n\
          listen_port = {port}\n\
          unix_socket_dir =\n\
-         auth_type = scram-sha-256\n\
+         auth_type = plain\n\
          auth_file = {}\n\
          admin_users = {ADMIN}\n\
          pool_mode = transaction\n\

@@ -1,0 +1,195 @@
+//! Double clicks, second tabs and retries of the network: one import, one migration, whoever asks how often.
+
+use crate::csv;
+use crate::issuer::{Pool, claims};
+use crate::merchant::Merchant;
+use crate::stack::{Answer, until, value};
+use crate::swept::sweep;
+use onceload_tests::fixture::{closed_endpoint, states_at};
+use onceload_tests::http::{request, said};
+use serde_json::{Value, json};
+use shared::db::Database;
+use shared::edge::objects::Objects;
+use shared::edge::{App, Config};
+use std::time::Duration;
+
+const QUEUE: &str = "/imports/queue-processing";
+
+/// A member of the merchant whom no other test uses: one import per user.
+struct Operator<'a> {
+    merchant: &'a Merchant,
+    token: String,
+}
+
+impl<'a> Operator<'a> {
+    async fn of(merchant: &'a Merchant) -> Self {
+        let email = format!("{}@example.com", merchant.id.simple());
+        let token = Pool::trusted(&merchant.stack).good_token(&email).await;
+        let operator = Self { merchant, token };
+        // The first request makes the user.
+        let fresh = operator.show().await;
+        assert_eq!(
+            fresh,
+            json!({ "status": "idle", "elapsedMinutes": null, "jobId": null, "statusUrl": null })
+        );
+        let member = format!(
+            "INSERT INTO merchant_members (merchant_id, user_id)
+             SELECT '{}', id FROM users WHERE subject = '{}'",
+            merchant.id,
+            claims(&operator.token)["sub"].as_str().expect("sub")
+        );
+        merchant.db.batch_execute(&member).await.expect("a member");
+        operator
+    }
+
+    async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> Answer {
+        let headers: Vec<(&str, &str)> = key.map(|key| ("idempotency-key", key)).into_iter().collect();
+        self.merchant.stack.send(Some(&self.token), "POST", path, &headers, Some(body.to_string())).await
+    }
+
+    async fn show(&self) -> Value {
+        let answer = self.merchant.stack.get(Some(&self.token), QUEUE).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+}
+
+fn job_of(answer: &Answer, status: u16) -> String {
+    assert_eq!(answer.status, status, "{answer:?}");
+    answer.body["jobId"].as_str().expect("jobId").to_owned()
+}
+
+#[tokio::test]
+async fn eight_clicks_start_one_import() {
+    let merchant = Merchant::new("eight clicks").await;
+    let operator = Operator::of(&merchant).await;
+    let key = merchant.key("uploads", "a.csv");
+    merchant.put(&key, csv::file(&csv::codes("A", 0..40))).await;
+    let body = json!({ "merchant_id": merchant.id, "files": [key] });
+
+    let clicks = (0..8).map(|_| operator.post(QUEUE, None, &body));
+    let answers = futures_util::future::join_all(clicks).await;
+    let won: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 202).collect();
+    assert_eq!(won.len(), 1, "{answers:?}");
+    let job = job_of(won[0], 202);
+    assert_eq!(
+        won[0].body,
+        json!({ "jobId": job, "status": "processing", "statusUrl": format!("/imports/{job}") })
+    );
+    for held in answers.iter().filter(|answer| answer.status != 202) {
+        assert_eq!((held.status, &held.body["jobId"]), (409, &json!(job)), "{held:?}");
+        assert!(held.content_type.starts_with("application/json"), "{held:?}");
+        assert_eq!(held.body["error"], "Import already in progress. Please wait for it to complete.");
+        assert_eq!((&held.body["status"], &held.body["elapsedMinutes"]), (&json!("processing"), &json!(0)));
+        assert!(
+            held.retry_after.as_deref().is_some_and(|seconds| seconds.parse::<u64>().is_ok()),
+            "{held:?}"
+        );
+    }
+    // Free while a person thinks; the source is not.
+    merchant.reaches(&job, "awaiting_approval").await;
+    assert_eq!(operator.show().await["status"], "idle");
+    let late = operator.post(QUEUE, None, &body).await;
+    assert_eq!((late.status, &late.body["jobId"]), (409, &json!(job)), "{late:?}");
+
+    // One approval, sent twice with one key.
+    let approve = format!("/imports/{job}/approve");
+    let yes = json!({ "confirm": "YES", "clean_count": 40 });
+    let first = operator.post(&approve, Some("approve-1"), &yes).await;
+    let again = operator.post(&approve, Some("approve-1"), &yes).await;
+    assert_eq!((first.status, again.status, &first.body), (202, 202, &again.body));
+    assert_eq!(again.headers.get("idempotent-replayed").map(String::as_str), Some("true"));
+    assert!(!first.headers.contains_key("idempotent-replayed"));
+    merchant.reaches(&job, "completed").await;
+    until("the user is free", async || (operator.show().await["status"] == "completed").then_some(())).await;
+    assert_eq!((merchant.code_count().await, merchant.at_rest().await), (40, 1));
+}
+
+#[tokio::test]
+async fn a_migration_runs_once() {
+    let merchant = Merchant::new("migration").await;
+    let operator = Operator::of(&merchant).await;
+    let key = merchant.key("uploads", "legacy.csv");
+    merchant.put(&key, "Voucher\nA\nB\nC\n").await;
+    let body = json!({ "merchant_id": merchant.id, "file": key, "mapping": { "code": "Voucher" } });
+    let runs = (0..6).map(|_| operator.post("/migrations/run", None, &body));
+    let answers = futures_util::future::join_all(runs).await;
+    let won: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 202).collect();
+    assert_eq!(won.len(), 1, "{answers:?}");
+    let job = job_of(won[0], 202);
+    for other in answers.iter().filter(|answer| answer.status != 202) {
+        assert_eq!(
+            (other.status, &other.body),
+            (200, &json!({ "jobId": job, "message": "Job already in progress" }))
+        );
+    }
+    merchant.reaches(&job, "awaiting_approval").await;
+    assert_eq!(job_of(&operator.post("/migrations/run", None, &body).await, 200), job);
+    assert_eq!(merchant.approve(&job, 3).await.status, 202);
+    merchant.reaches(&job, "completed").await;
+    let state = format!("SELECT status FROM migration_jobs WHERE id = '{job}'");
+    assert_eq!(value(&merchant.db, &state).await, "completed");
+    // Over: it may run again, and finds nothing new.
+    let second = job_of(&operator.post("/migrations/run", Some("again"), &body).await, 202);
+    let done = merchant.reaches(&second, "completed").await;
+    assert_eq!((&done["counts"]["inserted"], &done["counts"]["database_duplicates"]), (&json!(0), &json!(3)));
+    assert_eq!(
+        job_of(&operator.post("/migrations/run", Some("again"), &body).await, 202),
+        second,
+        "replayed"
+    );
+    assert_eq!((merchant.code_count().await, merchant.at_rest().await), (3, 2));
+}
+
+/// The function commits and dies before it can start the execution: the sweep starts it, once.
+#[tokio::test]
+async fn killed_between_commit_and_start() {
+    let merchant = Merchant::new("killed before the start").await;
+    let operator = Operator::of(&merchant).await;
+    let key = merchant.key("uploads", "a.csv");
+    merchant.put(&key, csv::file(&csv::codes("A", 0..10))).await;
+    let body = json!({ "merchant_id": merchant.id, "files": [key] });
+
+    let subject = claims(&operator.token)["sub"].as_str().expect("sub").to_owned();
+    let cut_off = request("POST", QUEUE, Some(&subject), &body.to_string());
+    let answer = said(queue_processing::handle(without_step_functions(&merchant).await, cut_off).await);
+    assert_eq!(answer.status, 202, "promised: {answer:?}");
+    let job = answer.body["jobId"].as_str().expect("jobId").to_owned();
+    assert_eq!(merchant.import(&job).await["status"], json!("pending"));
+
+    // The promise is kept by whoever comes by, even at the same time.
+    let due = format!("UPDATE outbox SET next_attempt_at = now() WHERE job_id = '{job}'");
+    merchant.db.batch_execute(&due).await.expect("due now");
+    let held = tokio::join!(operator.post(QUEUE, None, &body), sweep(&merchant), sweep(&merchant)).0;
+    assert_eq!((held.status, &held.body["jobId"]), (409, &json!(job)), "{held:?}");
+    merchant.reaches(&job, "awaiting_approval").await;
+    assert_eq!(merchant.cancel(&job).await.status, 202);
+    assert_eq!(merchant.at_rest().await, 1, "exactly one execution");
+    assert_eq!(operator.show().await["status"], "cancelled");
+}
+
+/// The stack's database and bucket, and nobody where Step Functions should be.
+async fn without_step_functions(merchant: &Merchant) -> App {
+    let file = &merchant.stack.file;
+    let aws = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new(file.region.clone()))
+        .endpoint_url(&file.aws_endpoint_url)
+        .credentials_provider(aws_sdk_s3::config::Credentials::new("test", "test", None, None, "local stack"))
+        .load()
+        .await;
+    App {
+        config: Config {
+            bucket: file.bucket.clone(),
+            state_machine_arn: Some(file.state_machine_arn.clone()),
+            event_bus_name: "default".into(),
+            approval_timeout: Duration::from_secs(604_800),
+            staging_retention_days: 7,
+            load_concurrency: 4,
+            mark_concurrency: 4,
+        },
+        db: Database::new(&file.database_url, 2, None).expect("a pool"),
+        objects: Objects::new(&aws, &file.bucket),
+        states: states_at(&closed_endpoint()),
+        events: aws_sdk_eventbridge::Client::new(&aws),
+    }
+}
