@@ -98,6 +98,9 @@ def answer_faults(document, answer, seen):
     headers = {name.lower(): value for name, value in answer["headers"].items()}
     media = headers.get("content-type", "").split(";")[0].strip()
     template, operation = document.find(method, path)
+    if method == "options":
+        # Browsers ask the gateway; functions hear nothing of it.
+        return
     if operation is None:
         # The gateway's, for what is no route.
         if answer["status"] not in (401, 404) or media != "application/json":

@@ -13,6 +13,7 @@ mod functions;
 pub mod generate;
 pub mod interrupt;
 pub mod lint;
+mod node;
 pub mod postgres;
 pub mod process;
 pub mod project;

@@ -5,14 +5,11 @@ mod names;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::deploy::Request;
 use crate::python::Python;
-use crate::{Context, Error, Result, apt, contract, dependencies, process, project, say};
-
-/// The state machines' linter, from npm.
-const ASL_VALIDATOR: &str = "asl-validator@4.0.0";
+use crate::{Context, Error, Result, contract, dependencies, node, process, project, say};
 
 type Check = (&'static str, fn() -> Result<()>);
 
@@ -25,6 +22,7 @@ pub fn run() -> Result<bool> {
         ("names", names::check),
         ("template.yaml", template),
         ("state machines", state_machines),
+        ("docs/client", client),
     ];
     let mut good = true;
     for (name, check) in checks {
@@ -77,11 +75,15 @@ fn template() -> Result<()> {
 
 fn state_machines() -> Result<()> {
     let definitions = definitions()?;
-    let validator = asl_validator()?;
+    let validator = node::provide("asl-validator/dist/bin/asl-validator.js")?;
     for definition in &definitions {
         process::run_well(Command::new("node").arg(&validator).arg("--json-path").arg(definition))?;
     }
     Ok(())
+}
+
+fn client() -> Result<()> {
+    node::client().map(drop)
 }
 
 fn definitions() -> Result<Vec<PathBuf>> {
@@ -91,27 +93,4 @@ fn definitions() -> Result<Vec<PathBuf>> {
     all.retain(|path| path.to_string_lossy().ends_with(".asl.json"));
     all.sort();
     Ok(all)
-}
-
-/// The linter's program, installed under `target/` if it is not there.
-fn asl_validator() -> Result<PathBuf> {
-    let directory = project::target().join("node");
-    let stamp = directory.join("installed.txt");
-    let program = directory.join("node_modules/asl-validator/dist/bin/asl-validator.js");
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == ASL_VALIDATOR) && program.exists() {
-        return Ok(program);
-    }
-    let npm = Command::new("npm").arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
-    if !npm.is_ok_and(|status| status.success()) {
-        apt::install(&["nodejs", "npm"], "Node.js with npm is needed to check the state machines")?;
-    }
-    fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
-    let mut install = Command::new("npm");
-    install
-        .args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
-        .arg(&directory)
-        .arg(ASL_VALIDATOR);
-    process::run_logged(&mut install, &directory.join("npm.log"))?;
-    fs::write(&stamp, ASL_VALIDATOR).context(|| format!("write {}", stamp.display()))?;
-    Ok(program)
 }

@@ -57,27 +57,28 @@ async fn run(
     source: &Source,
 ) -> Answer {
     let key = asked.files.as_ref().and_then(|files| files.first()).map_or("", String::as_str);
-    let Some((object, checksum)) = app.objects.head_checksum(key).await.map_err(Problem::from)? else {
-        let advice = FaultReason::MissingObject.advice();
-        return Err(Problem::unprocessable(
-            "/file",
-            format!("missing_object: there is no `{key}`; {advice}."),
-        ));
-    };
-    let base = base_key(actor.user, source, &object, checksum.as_deref());
-    let frozen = freeze(app, source, object.version_id.as_deref()).await;
-    let start = Start {
-        job: JobId::generate(),
-        merchant: source.merchant,
-        user: actor.user,
-        source_info: info(asked, "run-migration", object.version_id.as_deref()),
-        mapping: &source.mapping,
-        options: source.options,
-        frozen: frozen.as_ref(),
+    let found = match app.objects.head_checksum(key).await.map_err(Problem::from)? {
+        None => None,
+        Some((object, checksum)) => {
+            let base = base_key(actor.user, source, &object, checksum.as_deref());
+            let frozen = freeze(app, source, object.version_id.as_deref()).await;
+            Some((base, object.version_id, frozen))
+        }
     };
     let mut running = false;
-    let answer =
-        once(app, actor, request, async |tx| match claims::run_migration(tx, &start, &base).await? {
+    let answer = once(app, actor, request, async |tx| {
+        // In here, so that a run that was answered is answered the same after its file has gone.
+        let Some((base, version, frozen)) = &found else { return Err(missing(key)) };
+        let start = Start {
+            job: JobId::generate(),
+            merchant: source.merchant,
+            user: actor.user,
+            source_info: info(asked, "run-migration", version.as_deref()),
+            mapping: &source.mapping,
+            options: source.options,
+            frozen: frozen.as_ref(),
+        };
+        match claims::run_migration(tx, &start, base).await? {
             Migration::Started { messages } => {
                 let answer = json!({
                     "jobId": start.job, "status": "pending", "statusUrl": status_url(start.job),
@@ -90,12 +91,18 @@ async fn run(
                 Ok(json(StatusCode::OK, &answer)?.into())
             }
             Migration::TryAgain => Err(try_again()),
-        })
-        .await;
+        }
+    })
+    .await;
     if running {
         deliver_promised(app).await;
     }
     answer
+}
+
+fn missing(key: &str) -> Problem {
+    let advice = FaultReason::MissingObject.advice();
+    Problem::unprocessable("/file", format!("missing_object: there is no `{key}`; {advice}."))
 }
 
 /// Headers are matched whatever their case and outer space: so are mappings compared.

@@ -1,7 +1,7 @@
 //! Double clicks, second tabs and retries of the network: one import, one migration, whoever asks how often.
 
 use crate::csv;
-use crate::issuer::{Pool, claims};
+use crate::issuer::claims;
 use crate::merchant::Merchant;
 use crate::stack::{Answer, until, value};
 use crate::swept::sweep;
@@ -23,22 +23,13 @@ struct Operator<'a> {
 
 impl<'a> Operator<'a> {
     async fn of(merchant: &'a Merchant) -> Self {
-        let email = format!("{}@example.com", merchant.id.simple());
-        let token = Pool::trusted(&merchant.stack).good_token(&email).await;
+        let (token, _) = merchant.new_member().await;
         let operator = Self { merchant, token };
-        // The first request makes the user.
         let fresh = operator.show().await;
         assert_eq!(
             fresh,
             json!({ "status": "idle", "elapsedMinutes": null, "jobId": null, "statusUrl": null })
         );
-        let member = format!(
-            "INSERT INTO merchant_members (merchant_id, user_id)
-             SELECT '{}', id FROM users WHERE subject = '{}'",
-            merchant.id,
-            claims(&operator.token)["sub"].as_str().expect("sub")
-        );
-        merchant.db.batch_execute(&member).await.expect("a member");
         operator
     }
 

@@ -1,5 +1,6 @@
 //! A merchant of a test's own, and what its operator, the first demo user, can do.
 
+use crate::issuer::{Pool, claims};
 use crate::stack::{Answer, Stack, rows, until, value};
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Value, json};
@@ -38,6 +39,30 @@ impl Merchant {
         .await
         .expect("a merchant");
         Self { id, stack, db, since: SystemTime::now() }
+    }
+
+    /// One more member: a token, and the user's id. The demo users import for other tests.
+    pub async fn new_member(&self) -> (String, String) {
+        let email = format!("{}@example.com", Uuid::now_v7());
+        let pool = Pool::trusted(&self.stack);
+        pool.user(&email, true).await;
+        let token = pool.good_token(&email).await;
+        // The first request makes the user.
+        assert_eq!(self.stack.get(Some(&token), "/imports").await.status, 200);
+        let subject = claims(&token)["sub"].as_str().expect("sub").to_owned();
+        let user = value(&self.db, &format!("SELECT id FROM users WHERE subject = '{subject}'")).await;
+        let member =
+            format!("INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{}', '{user}')", self.id);
+        self.db.batch_execute(&member).await.expect("a member");
+        (token, user)
+    }
+
+    /// A token of somebody whose e-mail address is not verified.
+    pub async fn unverified(&self) -> String {
+        let email = format!("{}@example.com", Uuid::now_v7());
+        let pool = Pool::trusted(&self.stack);
+        pool.user(&email, false).await;
+        pool.good_token(&email).await
     }
 
     // ------------------------------------------------------------ objects

@@ -188,3 +188,18 @@ async fn wrong_requests() {
     }
     assert_eq!(bench.db.int("SELECT count(*) FROM migration_jobs").await, 0);
 }
+
+/// The first answer is the answer, also when the file has gone since; without the key it is looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_needs_no_file() {
+    let bench = Bench::new().await;
+    let key = bench.stage("a.csv", "Voucher\nA\n");
+    let asked = || post(&bench.actor, &body_for(&bench, &key));
+    let first = ask(&bench.app, with_key(asked(), "once")).await;
+    let job = job_of(&first, 202);
+    bench.s3.remove(&key);
+    let again = ask(&bench.app, with_key(asked(), "once")).await;
+    assert_eq!((job_of(&again, 202), again.header("idempotent-replayed")), (job, Some("true")));
+    assert_eq!(ask(&bench.app, asked()).await.problem(), (422, "/file"));
+    assert_eq!(ask(&bench.app, with_key(asked(), "another")).await.problem(), (422, "/file"));
+}

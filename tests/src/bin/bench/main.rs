@@ -6,8 +6,10 @@
 #![allow(clippy::print_stdout)]
 
 mod database;
+mod http;
 mod report;
 mod run;
+mod wire;
 mod worker;
 
 use clap::Parser;
@@ -26,6 +28,9 @@ struct Arguments {
     /// Load and mark in so many processes at a time
     #[arg(long, default_value_t = 2)]
     streams: usize,
+    /// Measure the idempotent HTTP functions instead: creates, replays, names that are taken
+    #[arg(long, conflicts_with_all = ["full", "rows"])]
+    http: bool,
     /// Serve steps from standard input (used by the benchmark itself)
     #[arg(long, hide = true)]
     worker: bool,
@@ -39,6 +44,8 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = if arguments.worker {
         worker::serve().await
+    } else if arguments.http {
+        http::run().await
     } else {
         let rows = if arguments.full { 15_520_410 } else { arguments.rows.unwrap_or(QUICK_ROWS) };
         run::run(rows, arguments.streams).await

@@ -1,0 +1,164 @@
+/**
+ * How a page talks to Onceload so that a double click, a retry or a second tab never makes a second thing.
+ * No framework and no dependency: browsers, and Node.js 20. See README.md beside it.
+ */
+
+export interface Client {
+  /** The API's address, such as https://abc123.execute-api.eu-west-1.amazonaws.com */
+  baseUrl: string;
+  /** A fresh ID token. */
+  token: () => string | Promise<string>;
+  /** How often a request is tried before its failure is the user's to see. */
+  attempts?: number;
+  fetch?: typeof fetch;
+  sleep?: (milliseconds: number) => Promise<void>;
+}
+
+export interface Answer {
+  status: number;
+  /** True if this is the kept answer of an earlier try. */
+  replayed: boolean;
+  body: any;
+}
+
+/**
+ * One thing that the user wants, such as one form on the screen. Its key goes with every try. It is renewed when the
+ * user has changed what is asked for, and once there is a final answer; not when the network has failed, because then
+ * nobody knows whether the thing was done.
+ */
+export class Intent {
+  private key = "";
+  private request = "";
+
+  keyFor(request: string): string {
+    if (this.key === "" || this.request !== request) {
+      this.key = crypto.randomUUID();
+      this.request = request;
+    }
+    return this.key;
+  }
+
+  /** There is a final answer to the request with this key. */
+  finished(key: string): void {
+    if (this.key === key) this.key = "";
+  }
+}
+
+/** POST, tried again while that may help. Throws if there was no answer at all. */
+export async function post(client: Client, intent: Intent, path: string, body: unknown): Promise<Answer> {
+  const text = JSON.stringify(body);
+  const key = intent.keyFor(`${path}\n${text}`);
+  const headers = { "idempotency-key": key, "content-type": "application/json" };
+  const { response, parsed } = await tried(client, () => send(client, "POST", path, headers, text));
+  if (!mayHelp(response.status, parsed)) intent.finished(key);
+  return { status: response.status, replayed: response.headers.get("idempotent-replayed") === "true", body: parsed };
+}
+
+export interface Start {
+  merchant_id: string;
+  files?: string[];
+  prefix?: string;
+  mapping?: Record<string, string>;
+  options?: { max_duplicate_ratio?: number; max_rejects?: number };
+}
+
+/** An import to follow. */
+export interface Started {
+  jobId: string;
+  statusUrl: string;
+  /** What to tell the user if it is one that was running already. */
+  message?: string;
+}
+
+/** Starts an import and returns at once. If one is running, that one is what there is to follow. */
+export async function startImport(client: Client, intent: Intent, start: Start): Promise<Started> {
+  const { status, body } = await post(client, intent, "/imports/queue-processing", start);
+  if (status === 202) return { jobId: body.jobId, statusUrl: body.statusUrl };
+  if (status === 409 && body?.status === "processing" && body.jobId) {
+    return { jobId: body.jobId, statusUrl: body.statusUrl, message: busy(body.elapsedMinutes) };
+  }
+  throw new Error(said(body) ?? `The import could not be started (${status}).`);
+}
+
+export function busy(minutes: number): string {
+  return `An import is already processing (started ${minutes} minutes ago). Please wait for it to complete, or try again in a few minutes.`;
+}
+
+/** For a page that loads: the user's own import, if one is running. */
+export async function ownImport(client: Client): Promise<Started | undefined> {
+  const own = await get(client, "/imports/queue-processing");
+  return own.status === "processing" && own.jobId ? { jobId: own.jobId, statusUrl: own.statusUrl } : undefined;
+}
+
+/** Shows every state of an import until it waits for approval or is over, and returns the last. */
+export async function follow(
+  client: Client,
+  statusUrl: string,
+  show: (job: any) => void,
+  signal?: AbortSignal,
+): Promise<any> {
+  const resting = ["awaiting_approval", "completed", "rolled_back", "failed", "cancelled", "expired"];
+  for (;;) {
+    const job = await get(client, statusUrl);
+    show(job);
+    if (resting.includes(job.status) || signal?.aborted) return job;
+    await (client.sleep ?? sleep)(2000);
+  }
+}
+
+async function get(client: Client, path: string): Promise<any> {
+  const { response, parsed } = await tried(client, () => send(client, "GET", path, {}));
+  if (response.ok) return parsed;
+  throw new Error(said(parsed) ?? `${path}: ${response.status}`);
+}
+
+/** The first answer that is final, or the last there is. */
+async function tried(client: Client, ask: () => Promise<Response>): Promise<{ response: Response; parsed: any }> {
+  for (let attempt = 1; ; attempt += 1) {
+    const last = attempt >= (client.attempts ?? 5);
+    let retryAfter: string | null = null;
+    try {
+      const response = await ask();
+      const text = await response.text();
+      const parsed = text === "" ? undefined : JSON.parse(text);
+      if (last || !mayHelp(response.status, parsed)) return { response, parsed };
+      retryAfter = response.headers.get("retry-after");
+    } catch (error) {
+      if (last) throw error;
+    }
+    await pause(client, attempt, retryAfter);
+  }
+}
+
+async function send(
+  client: Client,
+  method: string,
+  path: string,
+  headers: Record<string, string>,
+  body?: string,
+): Promise<Response> {
+  const authorization = `Bearer ${await client.token()}`;
+  return (client.fetch ?? fetch)(client.baseUrl + path, { method, headers: { ...headers, authorization }, body });
+}
+
+/** Whether the same request may fare better later: overload, and a first try that is still at work. */
+function mayHelp(status: number, body: any): boolean {
+  const atWork = status === 409 && body?.type === "urn:onceload:problem:request-in-progress";
+  return atWork || [429, 502, 503, 504].includes(status);
+}
+
+/** Twice as long each time, up to half a minute, with jitter; never shorter than the server asks for. */
+async function pause(client: Client, attempt: number, retryAfter: string | null): Promise<void> {
+  const backoff = Math.min(500 * 2 ** (attempt - 1), 30_000) * (0.5 + Math.random() / 2);
+  const asked = Number(retryAfter ?? 0) * 1000 || 0;
+  await (client.sleep ?? sleep)(Math.max(backoff, asked));
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, milliseconds));
+}
+
+/** What a problem document (RFC 9457) says to people. */
+function said(body: any): string | undefined {
+  return body?.errors?.[0]?.detail ?? body?.detail ?? body?.error ?? body?.message;
+}
