@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the measurements, on a private PostgreSQL with a benchmark's memory and log space.
 
+use std::process::Stdio;
+
 use clap::Args;
 
 use crate::postgres::{ROLE, Settings};
@@ -32,6 +34,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             .env("ONCELOAD_TEST_DATABASE_URL", database.admin_url())
             .env("ONCELOAD_TEST_ROLE", ROLE)
             .env("ONCELOAD_TEST_PG_BIN", &database.bin);
+        if args.rest.iter().any(|arg| arg == "--http") {
+            // The functions' metrics, a line for each request; the report is on standard error.
+            bench.stdout(Stdio::null());
+        }
         process::run_well(&mut bench)
     });
     let stopped = stack::down(&directory, true);
