@@ -307,8 +307,9 @@ impl Run {
         insert_codes::handle(self.app.clone(), input, budget()).await
     }
 
-    pub async fn verify(&self) -> StepResult<shared::db::verify::Verification> {
-        verify_import::handle(self.app.clone(), verify_import::Input { job_id: self.job }, budget()).await
+    pub async fn verify(&self) -> StepResult<Value> {
+        let input = verify_import::Input { job_id: self.job, task_id: None, error: None };
+        verify_import::handle(self.app.clone(), input, budget()).await
     }
 
     pub async fn close(&self, note: Option<String>) -> StepResult<close_import::Output> {

@@ -109,6 +109,9 @@ pub fn app(db: &TestDb, s3: &TestS3) -> App {
         config: Config {
             bucket: BUCKET.into(),
             state_machine_arn: Some("arn:aws:states:eu-central-1:000000000000:stateMachine:import".into()),
+            maintenance_state_machine_arn: Some(
+                "arn:aws:states:eu-central-1:000000000000:stateMachine:maintenance".into(),
+            ),
             event_bus_name: "default".into(),
             approval_timeout: Duration::from_secs(604_800),
             staging_retention_days: 7,

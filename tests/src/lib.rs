@@ -7,8 +7,10 @@ pub mod fixture;
 pub mod http;
 pub mod objects;
 pub mod server;
+pub mod upkeep;
 
 pub use db::TestDb;
 pub use drive::{Ended, Run, State};
 pub use fixture::Bench;
 pub use objects::{Body, TestS3};
+pub use upkeep::{Ask, Upkeep};

@@ -109,6 +109,11 @@ struct Store {
     reads: BTreeMap<String, u32>,
     /// Multipart uploads that are neither completed nor aborted, by their ids.
     open: BTreeMap<String, OpenUpload>,
+    /// Parts to come after which the next is held up until the gate opens.
+    part_gate: Option<(u32, watch::Receiver<bool>)>,
+    /// Parts that were held up so far.
+    parts_held: u32,
+    refuses_writes: bool,
     serial: u32,
 }
 
@@ -120,6 +125,23 @@ impl Store {
         let version = Version { etag: etag(&format!("{key} {id}")), id, body };
         self.keys.entry(key.to_owned()).or_default().push(version.clone());
         version
+    }
+}
+
+impl Store {
+    /// The gate that the next part has to wait for.
+    fn hold_part(&mut self) -> Option<watch::Receiver<bool>> {
+        match &mut self.part_gate {
+            Some((0, gate)) => {
+                self.parts_held += 1;
+                Some(gate.clone())
+            }
+            Some((left, _)) => {
+                *left -= 1;
+                None
+            }
+            None => None,
+        }
     }
 }
 
@@ -203,6 +225,27 @@ impl TestS3 {
         let (sender, receiver) = watch::channel(false);
         self.trouble(key, Trouble { gate: Some((at, receiver)), ..Trouble::default() });
         sender
+    }
+
+    /// So many parts of multipart uploads are taken; the next ones are held up until `true` is sent.
+    pub fn gate_parts(&self, after: u32) -> watch::Sender<bool> {
+        let (sender, receiver) = watch::channel(false);
+        self.store().part_gate = Some((after, receiver));
+        sender
+    }
+
+    /// Waits until so many parts have been held up. Panics after half a minute.
+    pub async fn until_held(&self, parts: u32) {
+        let started = std::time::Instant::now();
+        while self.store().parts_held < parts {
+            assert!(started.elapsed().as_secs() < 30, "waited in vain for part {parts} of an upload");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// From now on whole objects are not taken; with `false` they are again.
+    pub fn refuse_writes(&self, refuse: bool) {
+        self.store().refuses_writes = refuse;
     }
 
     /// How many GET requests for the key were answered.
@@ -315,6 +358,9 @@ impl S3 for Served {
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let body = collected(req.input.body).await?;
+        if self.lock()?.refuses_writes {
+            return Err(s3_error!(InternalError));
+        }
         let version = self.lock()?.put(&req.input.key, body.into());
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(version.etag)),
@@ -352,6 +398,11 @@ impl S3 for Served {
     }
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let held = self.lock()?.hold_part();
+        if let Some(mut gate) = held {
+            // A gate whose keeper is gone is open.
+            let _ = gate.wait_for(|open| *open).await;
+        }
         let body = collected(req.input.body).await?;
         let mut store = self.lock()?;
         store.serial += 1;

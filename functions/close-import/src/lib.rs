@@ -10,16 +10,8 @@ use shared::domain::ids::JobId;
 use shared::domain::job::Status;
 use shared::domain::step::StepResult;
 use shared::edge::deliver::deliver;
+pub use shared::edge::task::Caught;
 use shared::edge::{App, Budget};
-
-/// What the state machine caught: `Error` is the step's `errorType`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Caught {
-    pub error: String,
-    #[serde(default)]
-    pub cause: String,
-}
 
 /// The job where it is known, always the execution, and what went wrong if anything did.
 #[derive(Debug, Clone, Deserialize)]
@@ -79,19 +71,12 @@ pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Outpu
     Ok(Output { job_id: Some(job), status, error, cause })
 }
 
-/// The error's name and its message without Lambda's envelope.
+/// The error's name and its message.
 fn reason(caught: &Caught) -> (String, String) {
-    let message = serde_json::from_str::<Value>(&caught.cause)
-        .ok()
-        .and_then(|cause| cause.get("errorMessage").and_then(Value::as_str).map(str::to_owned));
-    let message = message.filter(|m| !m.is_empty()).unwrap_or_else(|| {
-        let cause: String = caught.cause.chars().take(500).collect();
-        match (caught.error.as_str(), cause.is_empty()) {
-            ("States.Timeout", _) => "nobody approved the import in time".to_owned(),
-            (error, true) => format!("the step ended with {error}"),
-            (error, false) => format!("the step ended with {error}: {cause}"),
-        }
-    });
+    let message = match (caught.error.as_str(), caught.message()) {
+        ("States.Timeout", None) => "nobody approved the import in time".to_owned(),
+        _ => caught.words(),
+    };
     (caught.error.clone(), message)
 }
 

@@ -1,7 +1,8 @@
-//! What an operator does with imports over HTTP: look, approve, cancel, retry.
+//! What an operator does with imports over HTTP: look, approve, cancel, retry, verify, export, roll back, clear.
 
 mod decide;
 mod list;
+mod maintain;
 mod uploads;
 
 use lambda_http::http::{Method, StatusCode};
@@ -37,6 +38,19 @@ pub async fn handle(app: App, request: Request) -> Answer {
             decide::cancel(&app, &actor, job_id(id)?, &request).await
         }
         (&Method::POST, ["imports", id, "retry"]) => decide::retry(&app, &actor, job_id(id)?, &request).await,
+        (&Method::POST, ["imports", id, "rollback"]) => {
+            maintain::rollback(&app, &actor, job_id(id)?, &request).await
+        }
+        (&Method::POST, ["imports", id, "verify"]) => {
+            maintain::verify(&app, &actor, job_id(id)?, &request).await
+        }
+        (&Method::POST, ["imports", id, "exports"]) => {
+            maintain::export(&app, &actor, job_id(id)?, &request).await
+        }
+        (&Method::GET, ["imports", id, "exports"]) => maintain::exports(&app, &actor, job_id(id)?).await,
+        (&Method::DELETE, ["imports", id, "staging"]) => {
+            maintain::clear_staging(&app, &actor, job_id(id)?, &request).await
+        }
         _ => Err(Problem::not_found()),
     }
 }

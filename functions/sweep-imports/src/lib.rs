@@ -1,5 +1,7 @@
-//! Finishes what was left: undelivered messages, jobs whose execution is over, expired waits, old staging.
+//! Finishes what was left: undelivered messages, jobs and tasks whose execution is over, expired waits, old staging.
 //! Runs every five minutes; each part goes on when another fails.
+
+mod tasks;
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
@@ -25,6 +27,7 @@ const EXPIRY_GRACE: Duration = Duration::from_secs(300);
 pub struct Output {
     pub delivered: usize,
     pub closed: usize,
+    pub given_up: usize,
     pub expired: usize,
     pub staging_dropped: usize,
     pub errors: Vec<String>,
@@ -43,6 +46,10 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
         note("dead executions", error);
         0
     });
+    let given_up = tasks::give_up_dead(&app, SILENT).await.unwrap_or_else(|error| {
+        note("dead tasks", error);
+        0
+    });
     let expired = expire(&app).await.unwrap_or_else(|error| {
         note("expired waits", error);
         0
@@ -51,7 +58,7 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
         note("staging", error);
         0
     });
-    output = Output { delivered, closed, expired, staging_dropped, errors: output.errors };
+    output = Output { delivered, closed, given_up, expired, staging_dropped, errors: output.errors };
     if output.errors.is_empty() {
         return Ok(output);
     }

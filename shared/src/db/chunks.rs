@@ -24,6 +24,7 @@ pub struct ChunkState {
     pub both: i64,
     pub clean: i64,
     pub clean_checksum: i64,
+    pub late: i64,
 }
 
 impl ChunkState {
@@ -46,6 +47,7 @@ impl ChunkState {
             both: count("both_duplicates"),
             clean: count("clean"),
             clean_checksum: count("clean_checksum"),
+            late: count("late_duplicates"),
         }
     }
 }

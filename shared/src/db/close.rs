@@ -6,7 +6,7 @@ use super::outbox::{Claimed, Message};
 use super::pool::{Connection, client};
 use super::rows::Param;
 use super::transaction::{Limits, begin, commit};
-use super::{jobs, outbox, sql};
+use super::{jobs, outbox, sql, tasks};
 use crate::domain::ids::JobId;
 use crate::domain::job::Status;
 use serde_json::Value;
@@ -74,7 +74,10 @@ pub async fn close(
     };
     let closed = match ended {
         Some(status) => {
-            let messages = vec![outbox::add(tx.client(), job, &Message::StateChanged).await?];
+            let mut messages = vec![outbox::add(tx.client(), job, &Message::StateChanged).await?];
+            if status == Status::Completed {
+                messages.extend(tasks::export_at_close(tx.client(), job).await?);
+            }
             Some(Closed { status, messages })
         }
         None => jobs::find(tx.client(), job)

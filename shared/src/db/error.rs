@@ -95,3 +95,15 @@ impl From<DbError> for StepError {
         StepError::with_source(kind, error.to_string(), error)
     }
 }
+
+/// A statement whose bound is the time that a function has left: when it runs out, another try would have no more.
+pub fn in_time<T>(result: DbResult<T>) -> Result<T, StepError> {
+    result.map_err(|error| {
+        if error.is_timeout() {
+            let message = "it takes longer than the function may run";
+            StepError::with_source(StepErrorKind::TimeBudgetExceeded, message, error)
+        } else {
+            error.into()
+        }
+    })
+}

@@ -9,6 +9,7 @@ use super::watch::{Watch, Watched};
 use super::{chunks, jobs, sql};
 use crate::domain::ids::JobId;
 use crate::domain::job::Status;
+use crate::domain::pace::too_slow;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use std::time::{Duration, Instant};
 use tokio_postgres::Transaction;
@@ -181,16 +182,12 @@ async fn finish(tx: Transaction<'_>, job: &jobs::Job, total: jobs::Inserted) -> 
 }
 
 /// Stops early what can't finish: an aborted insert of 14 minutes is 14 minutes of dead rows.
-#[allow(clippy::cast_precision_loss)]
 fn check_pace(elapsed: Duration, time_left: Duration, done: i64, all: i64) -> Result<(), Stop> {
-    if elapsed > Duration::from_secs(20) && done > 0 {
-        let needed = elapsed.as_secs_f64() * all as f64 / done as f64;
-        if needed > time_left.as_secs_f64() {
-            let rate = done as f64 / elapsed.as_secs_f64();
-            let message =
-                format!("inserting {all} codes at {rate:.0} rows/s takes longer than the function may run");
-            return Err(out_of_time(&message).into());
-        }
+    match too_slow(elapsed, time_left, done, all) {
+        Some(rate) => Err(out_of_time(&format!(
+            "inserting {all} codes at {rate:.0} rows/s takes longer than the function may run"
+        ))
+        .into()),
+        None => Ok(()),
     }
-    Ok(())
 }

@@ -3,10 +3,12 @@
 use super::error::DbResult;
 use super::rows::Param;
 use super::sql;
-use crate::domain::ids::JobId;
+use crate::domain::ids::{JobId, TaskId};
+use crate::domain::task::Action;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 /// What is to be done. Doing it twice is harmless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Message {
     TaskFailure { token: String },
     /// Tell the world: `ImportStateChanged`.
     StateChanged,
+    /// Start the execution `{action}-{task}` of the state machine `maintenance`.
+    StartMaintenance { task: TaskId, action: Action },
 }
 
 impl Message {
@@ -31,6 +35,7 @@ impl Message {
             Self::TaskSuccess { .. } => "task_success",
             Self::TaskFailure { .. } => "task_failure",
             Self::StateChanged => "state_changed",
+            Self::StartMaintenance { .. } => "start_maintenance",
         }
     }
 
@@ -40,6 +45,7 @@ impl Message {
             Self::StopExecution { execution_arn } => json!({ "execution_arn": execution_arn }),
             Self::TaskFailure { token } => json!({ "token": token }),
             Self::StateChanged => json!({}),
+            Self::StartMaintenance { task, action } => json!({ "task_id": task, "action": action }),
         }
     }
 
@@ -52,6 +58,10 @@ impl Message {
             "stop_execution" => Self::StopExecution { execution_arn: text("execution_arn")? },
             "task_failure" => Self::TaskFailure { token: text("token")? },
             "state_changed" => Self::StateChanged,
+            "start_maintenance" => Self::StartMaintenance {
+                task: TaskId(payload["task_id"].as_str().and_then(|id| Uuid::try_parse(id).ok())?),
+                action: payload["action"].as_str().and_then(Action::by_name)?,
+            },
             _ => return None,
         })
     }

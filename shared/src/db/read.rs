@@ -110,6 +110,7 @@ fn job_json(row: &Row) -> Value {
         "links": {
             "self": format!("/imports/{id}"),
             "files": format!("/imports/{id}/files"),
+            "exports": format!("/imports/{id}/exports"),
         },
     })
 }

@@ -3,6 +3,8 @@
 //! Buckets `onceload_staging.b_<job>_<nn>` hold the rows by range of code, side tables `d_<job>_<nn>` the
 //! duplicates of a chunk. All UNLOGGED and without an index. Names come from a UUID and a number, never from input.
 
+pub mod export;
+
 use super::error::{DbError, DbResult};
 use crate::domain::buckets::Range;
 use crate::domain::ids::JobId;

@@ -1,13 +1,16 @@
 //! Counting what is in production against what the job says it inserted.
 
 use super::error::DbError;
+use super::jobs::{self, Inserted};
 use super::pool::{Database, client};
 use super::rows::Param;
 use super::transaction::{Limits, begin, commit};
-use super::{jobs, sql};
-use crate::domain::ids::JobId;
-use crate::domain::step::{StepError, StepResult};
+use super::{sql, tasks};
+use crate::domain::ids::{JobId, TaskId};
+use crate::domain::job::Status;
+use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 use tokio_postgres::types::{Json, Type};
 
@@ -23,16 +26,25 @@ pub struct Verification {
     pub problems: Vec<String>,
 }
 
-/// Recounts and compares: codes, checksum, and the identities of the accounting.
-pub async fn verify(db: &Database, job_id: JobId, time_left: Duration) -> StepResult<Verification> {
+/// Recounts and compares: codes, checksum, and the identities of the accounting. With a task, ends it with what was
+/// found, in the same transaction.
+pub async fn verify(
+    db: &Database,
+    job_id: JobId,
+    task: Option<TaskId>,
+    time_left: Duration,
+) -> StepResult<Verification> {
     const NAME: &str = "verify";
     let mut connection = db.connection().await?;
     let job = jobs::get(client(&connection), job_id).await?;
-    let Some(expected) = job.inserted else {
-        return Err(StepError::invalid(format!(
-            "job {job_id} has inserted nothing yet: it is {}",
-            job.status.as_str()
-        )));
+    let expected = match (job.inserted, job.status) {
+        (Some(inserted), _) => inserted,
+        // Nothing was clean, so nothing was approved and inserted.
+        (None, Status::Completed) => Inserted { codes: 0, late: 0, checksum: 0 },
+        (None, status) => {
+            let message = format!("job {job_id} has inserted nothing yet: it is {}", status.as_str());
+            return Err(StepError::invalid(message));
+        }
     };
     let tx = begin(&mut connection, NAME, Limits::bulk(time_left)).await?;
     let row =
@@ -46,14 +58,17 @@ pub async fn verify(db: &Database, job_id: JobId, time_left: Duration) -> StepRe
         problems.push("the checksum of the codes in production is not that of the staged ones".to_owned());
     }
     let identities = sql::JOBS_IDENTITIES.one(tx.client(), &[(&job_id.0, Type::UUID)]).await?;
-    if !identities.get::<_, bool>("records_add_up") {
-        problems.push("records = staged + rejected + skipped does not hold".to_owned());
-    }
-    if !identities.get::<_, bool>("staged_add_up") {
-        problems.push("staged = inserted + internal + existing - both + late does not hold".to_owned());
-    }
-    if !identities.get::<_, bool>("rejects_kept") {
-        problems.push("not every reject is kept".to_owned());
+    for (holds, problem) in [
+        ("records_add_up", "records = staged + rejected + skipped does not hold"),
+        ("staged_add_up", "staged = inserted + internal + existing - both + late does not hold"),
+        ("rejects_kept", "not every reject is kept"),
+        ("files_add_up", "the counts of the files do not add up to those of the import"),
+        ("chunks_add_up", "the counts of the chunks do not add up to those of the import"),
+    ] {
+        // NULL: a count is missing.
+        if identities.get::<_, Option<bool>>(holds) != Some(true) {
+            problems.push(problem.to_owned());
+        }
     }
     let verification = Verification {
         success: true,
@@ -63,9 +78,16 @@ pub async fn verify(db: &Database, job_id: JobId, time_left: Duration) -> StepRe
         verified: problems.is_empty(),
         problems,
     };
-    sql::JOBS_VERIFIED
+    let written = sql::JOBS_VERIFIED
         .run(tx.client(), &[(&job_id.0, Type::UUID), (&Json(&verification), Type::JSONB)])
         .await?;
+    if written == 0 {
+        let message = format!("job {job_id} was rolled back while it was verified");
+        return Err(StepError::new(StepErrorKind::Superseded, message));
+    }
+    if let Some(task) = task {
+        tasks::finish(tx.client(), task, &json!(verification)).await?;
+    }
     commit(tx, NAME).await?;
     Ok(verification)
 }

@@ -3,7 +3,7 @@
 use super::pool::{Database, client};
 use super::rows::Param;
 use super::sql;
-use crate::domain::ids::JobId;
+use crate::domain::ids::{JobId, TaskId};
 use crate::domain::job::Status;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use std::sync::Arc;
@@ -26,6 +26,13 @@ pub struct Watched {
     pub part: i32,
 }
 
+/// What is watched: a step of an import, or a task on one that is over.
+#[derive(Debug, Clone, Copy)]
+enum Watching {
+    Step(Watched),
+    Task { task: TaskId, step: &'static str, part: i32 },
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     rows: AtomicI64,
@@ -46,6 +53,15 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(db: Database, watched: Watched) -> Self {
+        Self::spawn(db, Watching::Step(watched))
+    }
+
+    /// Watches a rollback or an export: it stops when its task is given up.
+    pub fn of_task(db: Database, task: TaskId, step: &'static str, part: i32) -> Self {
+        Self::spawn(db, Watching::Task { task, step, part })
+    }
+
+    fn spawn(db: Database, watched: Watching) -> Self {
         let shared = Arc::new(Shared::default());
         let task = tokio::spawn(beat_for_ever(db, watched, Arc::clone(&shared)));
         Self { shared, task }
@@ -65,7 +81,10 @@ impl Watch {
         match self.shared.verdict.load(Ordering::Relaxed) {
             GO_ON => Ok(()),
             CANCELLED => Err(StepError::new(StepErrorKind::Cancelled, "the import was cancelled")),
-            _ => Err(StepError::new(StepErrorKind::Superseded, "another attempt of this import is at work")),
+            _ => Err(StepError::new(
+                StepErrorKind::Superseded,
+                "this work was given up, or another attempt has it",
+            )),
         }
     }
 }
@@ -76,7 +95,7 @@ impl Drop for Watch {
     }
 }
 
-async fn beat_for_ever(db: Database, watched: Watched, shared: Arc<Shared>) {
+async fn beat_for_ever(db: Database, watched: Watching, shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(BEAT);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -84,32 +103,44 @@ async fn beat_for_ever(db: Database, watched: Watched, shared: Arc<Shared>) {
         match beat(&db, watched, &shared).await {
             Ok(verdict) => shared.verdict.store(verdict, Ordering::Relaxed),
             // The work goes on: its own last statement is what fences it.
-            Err(error) => tracing::warn!(job_id = %watched.job, %error, "heartbeat failed"),
+            Err(error) => tracing::warn!(?watched, %error, "heartbeat failed"),
         }
     }
 }
 
-async fn beat(db: &Database, watched: Watched, shared: &Shared) -> super::DbResult<u8> {
+async fn beat(db: &Database, watched: Watching, shared: &Shared) -> super::DbResult<u8> {
     let connection = db.connection().await?;
-    let row = sql::PROGRESS_BEAT
-        .opt(
-            client(&connection),
-            &[
-                (&watched.job.0, Type::UUID),
-                (&watched.attempt, Type::INT4),
-                (&watched.status.as_str(), Type::TEXT),
-                (&watched.step, Type::TEXT),
-                (&watched.part, Type::INT4),
-                (&shared.rows.load(Ordering::Relaxed), Type::INT8),
-                (&shared.bytes.load(Ordering::Relaxed), Type::INT8),
-            ],
-        )
-        .await?;
-    // A user who imports is not stuck while a step beats.
-    if let Some(user) = row.as_ref().and_then(|row| row.get::<_, Option<Uuid>>("created_by")) {
-        let params: &[Param<'_>] = &[(&user, Type::UUID), (&watched.job.0, Type::UUID)];
-        sql::USER_PROFILES_BEAT.run(client(&connection), params).await?;
-    }
+    let (rows, bytes) = (shared.rows.load(Ordering::Relaxed), shared.bytes.load(Ordering::Relaxed));
+    let row = match watched {
+        Watching::Step(Watched { job, attempt, status, step, part }) => {
+            let params: &[Param<'_>] = &[
+                (&job.0, Type::UUID),
+                (&attempt, Type::INT4),
+                (&status.as_str(), Type::TEXT),
+                (&step, Type::TEXT),
+                (&part, Type::INT4),
+                (&rows, Type::INT8),
+                (&bytes, Type::INT8),
+            ];
+            let row = sql::PROGRESS_BEAT.opt(client(&connection), params).await?;
+            // A user who imports is not stuck while a step beats.
+            if let Some(user) = row.as_ref().and_then(|row| row.get::<_, Option<Uuid>>("created_by")) {
+                let params: &[Param<'_>] = &[(&user, Type::UUID), (&job.0, Type::UUID)];
+                sql::USER_PROFILES_BEAT.run(client(&connection), params).await?;
+            }
+            row
+        }
+        Watching::Task { task, step, part } => {
+            let params: &[Param<'_>] = &[
+                (&task.0, Type::UUID),
+                (&step, Type::TEXT),
+                (&part, Type::INT4),
+                (&rows, Type::INT8),
+                (&bytes, Type::INT8),
+            ];
+            sql::TASKS_BEAT.opt(client(&connection), params).await?
+        }
+    };
     Ok(match row {
         None => SUPERSEDED,
         Some(row) if row.get::<_, bool>("cancel_requested") => CANCELLED,

@@ -27,6 +27,8 @@ id!(/// A row of `communities`.
     CommunityId);
 id!(/// A row of `users`.
     UserId);
+id!(/// A row of `import_tasks`: one rollback, verification or export.
+    TaskId);
 
 impl JobId {
     /// A new, time-ordered id (RFC 9562 version 7).

@@ -11,6 +11,7 @@ use std::time::Duration;
 pub struct Config {
     pub bucket: String,
     pub state_machine_arn: Option<String>,
+    pub maintenance_state_machine_arn: Option<String>,
     pub event_bus_name: String,
     pub approval_timeout: Duration,
     pub staging_retention_days: i32,
@@ -28,6 +29,7 @@ impl Config {
         Ok(Self {
             bucket: text("BUCKET").unwrap_or_default(),
             state_machine_arn: text("STATE_MACHINE_ARN"),
+            maintenance_state_machine_arn: text("MAINTENANCE_STATE_MACHINE_ARN"),
             event_bus_name: text("EVENT_BUS_NAME").unwrap_or_else(|| "default".into()),
             approval_timeout: Duration::from_secs(u64::from(number("APPROVAL_TIMEOUT_SECONDS", 604_800)?)),
             staging_retention_days: i32::try_from(number("STAGING_RETENTION_DAYS", 7)?).unwrap_or(7),

@@ -5,8 +5,9 @@ use crate::db::outbox::{self, Claimed, Message};
 use crate::db::pool::client;
 use crate::db::read::{self, Filter};
 use crate::db::{DbResult, close, jobs};
-use crate::domain::ids::JobId;
+use crate::domain::ids::{JobId, TaskId};
 use crate::domain::job::Status;
+use crate::domain::task::Action;
 use crate::edge::app::App;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
@@ -108,6 +109,9 @@ async fn send(app: &App, claimed: &Claimed) -> Result<(), Failure> {
             Ok(gone_is_fine(sent.map(|_| ()))?)
         }
         Message::StateChanged => Ok(state_changed(app, claimed.job).await?),
+        Message::StartMaintenance { task, action } => {
+            Ok(start_maintenance(app, claimed.job, *task, *action).await?)
+        }
     }
 }
 
@@ -142,6 +146,33 @@ async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Fail
             Err(if refused { Failure::Refused(why) } else { Failure::Later(why) })
         }
     }
+}
+
+/// One execution per task, whose name it has.
+async fn start_maintenance(app: &App, job: JobId, task: TaskId, action: Action) -> Result<(), String> {
+    let machine = app.config.maintenance_state_machine_arn.as_deref();
+    let started = app
+        .states
+        .start_execution()
+        .state_machine_arn(machine.ok_or("MAINTENANCE_STATE_MACHINE_ARN is not set")?)
+        .name(maintenance_name(task, action))
+        .input(json!({ "action": action, "task_id": task, "job_id": job }).to_string())
+        .send()
+        .await;
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+fn maintenance_name(task: TaskId, action: Action) -> String {
+    format!("{action}-{task}")
+}
+
+/// The ARN of a task's execution (AWS Step Functions, "resource types": `execution:{machine}:{name}`).
+pub fn maintenance_execution(machine: &str, task: TaskId, action: Action) -> String {
+    format!("{}:{}", machine.replacen(":stateMachine:", ":execution:", 1), maintenance_name(task, action))
 }
 
 async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
@@ -228,6 +259,7 @@ async fn event_detail(app: &App, job: JobId) -> DbResult<Option<Value>> {
             "created_at",
             "created_by",
             "completed_at",
+            "rolled_back_at",
             "counts",
             "blocked",
             "error_message",

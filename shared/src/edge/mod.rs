@@ -5,6 +5,7 @@ pub mod app;
 pub mod csv_rows;
 pub mod csv_stream;
 pub mod deliver;
+pub mod gzip_upload;
 pub mod http;
 pub mod inspect;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod once;
 pub mod serve;
 pub mod sources;
 pub mod start;
+pub mod task;
 pub mod uploads;
 
 pub use app::{App, Config};

@@ -8,6 +8,7 @@ use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use bytes::Bytes;
 use std::ops::RangeInclusive;
@@ -105,6 +106,23 @@ impl Objects {
         }
         keys.sort_unstable();
         Ok(keys)
+    }
+
+    /// A link that lets its holder fetch the object for a while, as a file of that name.
+    pub async fn link(&self, key: &str, name: &str, valid: Duration) -> StepResult<String> {
+        let failed = |error: String| StepError::internal(format!("no link to {key}: {error}"));
+        let config = PresigningConfig::expires_in(valid).map_err(|error| failed(error.to_string()))?;
+        let plain: String =
+            name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .response_content_disposition(format!("attachment; filename=\"{plain}\""))
+            .presigned(config)
+            .await;
+        Ok(request.map_err(|error| s3_error("linking to", key, error))?.uri().to_owned())
     }
 
     /// A range of bytes; shorter where the object ends.

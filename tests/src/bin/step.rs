@@ -32,6 +32,14 @@ async fn main() -> ExitCode {
             let said = said(create_community::handle(app, request).await);
             if said.status == 201 { Ok(()) } else { Err(StepError::invalid(said.body.to_string())) }
         }
+        "rollback-import" => {
+            let input = serde_json::from_value(input).expect("its input");
+            rollback_import::handle(app, input, budget).await.map(drop)
+        }
+        "export-report" => {
+            let input = serde_json::from_value(input).expect("its input");
+            export_report::handle(app, input, budget).await.map(drop)
+        }
         _ => return ExitCode::from(2),
     };
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

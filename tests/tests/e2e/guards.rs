@@ -172,6 +172,7 @@ async fn without_step_functions(merchant: &Merchant) -> App {
         config: Config {
             bucket: file.bucket.clone(),
             state_machine_arn: Some(file.state_machine_arn.clone()),
+            maintenance_state_machine_arn: file.maintenance_state_machine_arn.clone(),
             event_bus_name: "default".into(),
             approval_timeout: Duration::from_secs(604_800),
             staging_retention_days: 7,

@@ -31,7 +31,7 @@ impl Process {
     }
 
     /// kill -9: no destructor runs, no connection is closed in order.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.0.kill().unwrap();
         let status = self.0.wait().unwrap();
         assert_eq!(status.code(), None, "it had ended by itself: {status}");

@@ -6,8 +6,19 @@ use shared::domain::step::StepErrorKind;
 use std::collections::BTreeSet;
 
 fn definition() -> Value {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../statemachine/import.asl.json");
+    read("import")
+}
+
+fn read(name: &str) -> Value {
+    let path = format!("{}/../statemachine/{name}.asl.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Calls `f` with every state machine that is deployed.
+fn all(f: &mut impl FnMut(&Value)) {
+    for name in ["import", "maintenance"] {
+        machines(&read(name), f);
+    }
 }
 
 /// Calls `f` with every state machine's states, nested ones included.
@@ -37,7 +48,7 @@ fn error_lists(state: &Value) -> Vec<Vec<String>> {
 fn errors_are_those_of_the_code() {
     let known: BTreeSet<&str> = StepErrorKind::ALL.into_iter().map(StepErrorKind::as_str).collect();
     let mut seen = BTreeSet::new();
-    machines(&definition(), &mut |machine| {
+    all(&mut |machine| {
         for (name, state) in machine["States"].as_object().unwrap() {
             for error in error_lists(state).into_iter().flatten() {
                 let foreign = error.starts_with("States.") || error.starts_with("Lambda.");
@@ -53,7 +64,7 @@ fn errors_are_those_of_the_code() {
 
 #[test]
 fn every_task_retries_what_may_go_away_and_only_that() {
-    machines(&definition(), &mut |machine| {
+    all(&mut |machine| {
         for (name, state) in machine["States"].as_object().unwrap() {
             if state["Type"] != "Task" {
                 continue;
@@ -76,7 +87,7 @@ fn every_task_retries_what_may_go_away_and_only_that() {
 
 #[test]
 fn every_edge_leads_somewhere_and_every_state_is_reached() {
-    machines(&definition(), &mut |machine| {
+    all(&mut |machine| {
         let states = machine["States"].as_object().unwrap();
         let mut reached = BTreeSet::from([machine["StartAt"].as_str().unwrap().to_owned()]);
         for (name, state) in states {
@@ -122,5 +133,25 @@ fn the_driver_takes_the_same_ways_back() {
             let driven = state.way_back(kind).map_or("CloseStopped".to_owned(), |next| format!("{next:?}"));
             assert_eq!(caught, Some(driven), "{name}: {kind:?}");
         }
+    }
+}
+
+/// Whatever a task's step fails with for good, the task is given up by the same function, and what it held is given back.
+#[test]
+fn every_failed_task_is_given_up() {
+    let definition = read("maintenance");
+    for (state, function) in
+        [("Rollback", "RollbackImportArn"), ("Verify", "VerifyImportArn"), ("Export", "ExportReportArn")]
+    {
+        let work = &definition["States"][state];
+        let catch = &work["Catch"].as_array().unwrap()[..];
+        assert_eq!(catch.len(), 1, "{state}");
+        assert_eq!(names(&catch[0]["ErrorEquals"]), ["States.ALL"], "{state}");
+        let give_up = &definition["States"][catch[0]["Next"].as_str().unwrap()];
+        for task in [work, give_up] {
+            assert_eq!(task["Arguments"]["FunctionName"], format!("${{{function}}}"), "{state}");
+        }
+        assert!(work["Arguments"]["Payload"].get("error").is_none());
+        assert_eq!(give_up["Arguments"]["Payload"]["error"], "{% $caught %}", "{state}");
     }
 }

@@ -166,7 +166,11 @@ async fn a_mixed_batch_counts_as_it_was_made() {
     assert_eq!(job["merchant_total"], json!(plan.production + expected.clean));
     assert_eq!(job["leased"], false);
     assert_eq!(job["error_message"], json!(null));
-    assert_eq!(bench.outbox(run.job).await, ["state_changed", "task_success", "state_changed"]);
+    assert_eq!(
+        bench.outbox(run.job).await,
+        ["state_changed", "task_success", "state_changed", "start_maintenance", "start_maintenance"],
+        "duplicates and rejects are exported by themselves"
+    );
 
     // The same batch again brings nothing, and says so.
     let again = bench.s3.put_file(&key, &scratch.0.join(MANIFEST));
@@ -214,13 +218,17 @@ async fn every_step_twice_is_every_step_once() {
     assert_eq!(once.message, format!("Successfully inserted {} clean codes to production", expected.clean));
     let once = run.verify().await.unwrap();
     assert_eq!(once, run.verify().await.unwrap());
-    assert!(once.verified, "{:?}", once.problems);
+    assert_eq!(once["verified"], true, "{once}");
     assert_eq!(run.close(None).await.unwrap(), run.close(None).await.unwrap());
     assert_counts(&bench, &run, &expected).await;
     assert_eq!(bench.codes().await, i64::try_from(plan.production + expected.clean).unwrap());
     // Waited twice, approved twice: said twice. Ended once.
     let messages = bench.outbox(run.job).await;
-    assert_eq!(messages, ["state_changed", "state_changed", "task_success", "task_success", "state_changed"]);
+    assert_eq!(
+        messages[..5],
+        ["state_changed", "state_changed", "task_success", "task_success", "state_changed"]
+    );
+    assert_eq!(messages[5..], ["start_maintenance", "start_maintenance"], "duplicates and rejects");
     // And a step that comes after the end changes nothing.
     for late in [run.load(1).await.err(), run.mark(0).await.err(), run.validate().await.err()] {
         assert!(late.is_some());

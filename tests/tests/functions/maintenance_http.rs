@@ -1,0 +1,238 @@
+//! The routes of what is asked of an import afterwards: confirmations, states, other people, and keys.
+
+use onceload_tests::fixture::{add_member, add_merchant};
+use onceload_tests::http::{Said, request, said};
+use onceload_tests::{Ask, Bench, Run, State};
+use serde_json::{Value, json};
+use shared::domain::task::ExportKind;
+
+/// The user of the bench, and what they say.
+struct Operator<'a> {
+    bench: &'a Bench,
+    subject: String,
+}
+
+impl<'a> Operator<'a> {
+    async fn of(bench: &'a Bench, user: shared::domain::ids::UserId) -> Self {
+        let subject = bench.db.value(&format!("SELECT subject FROM users WHERE id = '{user}'")).await;
+        Self { bench, subject }
+    }
+
+    async fn say(&self, method: &str, path: &str, body: &str, key: Option<&str>) -> Said {
+        let mut request = request(method, path, Some(&self.subject), body);
+        if let Some(key) = key {
+            request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        }
+        said(import_jobs::handle(self.bench.app.clone(), request).await)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Said {
+        self.say("POST", path, &body.to_string(), None).await
+    }
+}
+
+async fn completed(bench: &Bench) -> Run {
+    let mut run = bench.file("a.csv", "code,points\nA,1\nA,2\nB,x\n");
+    run.finish(&bench.actor).await.expect(State::Done);
+    run
+}
+
+async fn tasks(bench: &Bench) -> i64 {
+    bench.db.int("SELECT count(*) FROM import_tasks").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_must_be_meant_and_be_yours() {
+    let bench = Bench::new().await;
+    let run = completed(&bench).await;
+    bench.forget_tasks().await;
+    let before = tasks(&bench).await;
+    let operator = Operator::of(&bench, bench.actor.user).await;
+    let other = add_member(&bench.db, add_merchant(&bench.db, "Other").await).await;
+    let stranger = Operator::of(&bench, other.user).await;
+    let nobody = shared::domain::ids::JobId::generate();
+    for (method, what, good, bad) in [
+        (
+            "POST",
+            "rollback",
+            json!({ "confirm": "DELETE" }),
+            vec![
+                (json!({ "confirm": "delete" }), "/confirm"),
+                (json!({ "confirm": "YES" }), "/confirm"),
+                (json!({}), ""),
+                (json!({ "confirm": "DELETE", "claimed": "burn" }), "/claimed"),
+                (json!({ "confirm": "DELETE", "force": true }), "/force"),
+            ],
+        ),
+        (
+            "POST",
+            "exports",
+            json!({ "kind": "report" }),
+            vec![(json!({ "kind": "everything" }), "/kind"), (json!({}), "")],
+        ),
+        ("POST", "verify", json!({}), vec![]),
+        (
+            "DELETE",
+            "staging",
+            json!({ "confirm": "CLEAR" }),
+            vec![(json!({ "confirm": "clear" }), "/confirm"), (json!({}), "")],
+        ),
+        ("GET", "exports", json!(null), vec![]),
+    ] {
+        let path = format!("/imports/{}/{what}", run.job);
+        let anonymous =
+            said(import_jobs::handle(bench.app.clone(), request(method, &path, None, "{}")).await);
+        assert_eq!(anonymous.status, 401, "{method} {path}");
+        for body in [good.to_string(), "{".to_owned()] {
+            let answer = stranger.say(method, &path, &body, None).await;
+            assert_eq!(answer.status, 404, "{method} {path}: who may not see it learns nothing of the body");
+            let answer = operator.say(method, &format!("/imports/{nobody}/{what}"), &body, None).await;
+            assert_eq!(answer.status, 404, "{method} {path}: no such import");
+        }
+        for (body, pointer) in bad {
+            let answer = operator.say(method, &path, &body.to_string(), None).await;
+            assert_eq!(answer.status, 422, "{method} {path} {body}: {answer:?}");
+            let said = answer.body["errors"][0]["pointer"].as_str().unwrap();
+            assert!(said == pointer || pointer == "/force", "{body}: {said}");
+            assert_eq!(operator.say(method, &path, "{", None).await.status, 400, "{method} {path}");
+        }
+    }
+    assert_eq!(tasks(&bench).await, before, "nothing was begun");
+    assert_eq!(bench.status(run.job).await, "completed");
+    assert_eq!(bench.codes().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_by_its_route() {
+    let bench = Bench::new().await;
+    let run = completed(&bench).await;
+    let operator = Operator::of(&bench, bench.actor.user).await;
+    let path = format!("/imports/{}/rollback", run.job);
+    let mut busy = bench.file("b.csv", "code\nX\n");
+    busy.until(State::PlanChunks).await.expect(State::PlanChunks);
+    let answer = operator.post(&path, json!({ "confirm": "DELETE" })).await;
+    assert_eq!((answer.status, &answer.body["active_job_id"]), (409, &json!(busy.job)), "{answer:?}");
+    assert_eq!(answer.body["type"], "urn:onceload:problem:merchant-busy");
+    let answer =
+        operator.post(&format!("/imports/{}/rollback", busy.job), json!({ "confirm": "DELETE" })).await;
+    assert_eq!((answer.status, &answer.body["job_status"]), (409, &json!("loading")), "{answer:?}");
+    busy.until(State::InsertCodes).await.expect(State::InsertCodes);
+
+    // The key makes the same request the same answer; without one the state does.
+    let body = json!({ "confirm": "DELETE", "claimed": "keep" }).to_string();
+    let first = operator.say("POST", &path, &body, Some("k1")).await;
+    assert_eq!((first.status, &first.body["phase"]), (202, &json!("rolling_back")), "{first:?}");
+    let again = operator.say("POST", &path, &body, Some("k1")).await;
+    assert_eq!((again.status, &again.body), (202, &first.body));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(operator.say("POST", &path, "{\"confirm\":\"DELETE\" }", Some("k1")).await.status, 422);
+    assert_eq!(operator.post(&path, json!({ "confirm": "DELETE" })).await.status, 202);
+    let other_way = operator.post(&path, json!({ "confirm": "DELETE", "claimed": "delete" })).await;
+    assert_eq!(other_way.status, 409, "{other_way:?}");
+    let sql = "SELECT count(*) FROM import_tasks WHERE action = 'rollback'";
+    assert_eq!(bench.db.int(sql).await, 1);
+    assert_eq!(operator.post(&format!("/imports/{}/verify", run.job), json!({})).await.status, 409);
+
+    let id = bench.db.value("SELECT id FROM import_tasks WHERE action = 'rollback'").await;
+    let task = onceload_tests::Upkeep {
+        app: bench.app.clone(),
+        task: shared::domain::ids::TaskId(id.parse().unwrap()),
+        job: run.job,
+        action: shared::domain::task::Action::Rollback,
+    };
+    assert_eq!(task.run().await.unwrap()["codes_deleted"], 1);
+    let late = operator.post(&path, json!({ "confirm": "DELETE" })).await;
+    assert_eq!((late.status, &late.body["job_status"]), (409, &json!("rolled_back")), "{late:?}");
+    assert_eq!(
+        operator.say("POST", &path, &body, Some("k1")).await.status,
+        202,
+        "a key remembers its answer"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_are_listed_with_links() {
+    let bench = Bench::new().await;
+    let run = completed(&bench).await;
+    let operator = Operator::of(&bench, bench.actor.user).await;
+    let path = format!("/imports/{}/exports", run.job);
+    let list = async || {
+        let answer = operator.say("GET", &path, "", None).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body["exports"].as_array().unwrap().clone()
+    };
+    let running = list().await;
+    let kinds: Vec<_> =
+        running.iter().map(|export| (export["kind"].clone(), export["status"].clone())).collect();
+    assert_eq!(kinds, [(json!("duplicates"), json!("running")), (json!("rejects"), json!("running"))]);
+    bench.forget_tasks().await;
+    assert!(list().await.iter().all(|export| export["status"] == "failed" && export["error_message"] == "x"));
+
+    let answer = operator.post(&path, json!({ "kind": "duplicates" })).await;
+    assert_eq!((answer.status, &answer.body["job_id"]), (202, &json!(run.job)), "{answer:?}");
+    bench.forget_tasks().await;
+    bench.done(run.job, Ask::Export(ExportKind::Duplicates)).await;
+    bench.done(run.job, Ask::Export(ExportKind::Rejects)).await;
+    let ready = list().await;
+    assert_eq!(
+        (ready.len(), &ready[0]["status"], &ready[0]["rows"]),
+        (2, &json!("ready"), &json!(1)),
+        "{ready:#?}"
+    );
+    assert_eq!(ready[1]["files"].as_array().unwrap().len(), 2);
+    let url = ready[0]["files"][0]["url"].as_str().unwrap().to_owned();
+    let key = ready[0]["files"][0]["key"].as_str().unwrap().to_owned();
+    let fetched = tokio::task::spawn_blocking(move || {
+        let mut response = ureq::get(&url).call().unwrap();
+        let name = response.headers()["content-disposition"].to_str().unwrap().to_owned();
+        (name, response.body_mut().read_to_vec().unwrap())
+    });
+    let (name, fetched) = fetched.await.unwrap();
+    assert_eq!(name, "attachment; filename=\"duplicates.csv.gz\"");
+    assert_eq!(fetched, bench.s3.get(&key).unwrap(), "whoever has the link needs no key");
+
+    // Once staging is gone, what was made stays and nothing else can be.
+    let clear = format!("/imports/{}/staging", run.job);
+    for _ in 0..2 {
+        let cleared = operator.say("DELETE", &clear, "{\"confirm\":\"CLEAR\"}", None).await;
+        assert_eq!((cleared.status, &cleared.body["job_id"]), (200, &json!(run.job)), "{cleared:?}");
+    }
+    assert_eq!(operator.post(&path, json!({ "kind": "duplicates" })).await.status, 202);
+    let gone = operator.post(&path, json!({ "kind": "report" })).await;
+    assert_eq!(
+        (gone.status, &gone.body["type"]),
+        (409, &json!("urn:onceload:problem:staging_cleared")),
+        "{gone:?}"
+    );
+    assert_eq!(list().await.len(), 2);
+    // The bucket has let go of the file.
+    bench.s3.remove(&key);
+    assert_eq!(list().await.len(), 1);
+    assert_eq!(operator.post(&path, json!({ "kind": "duplicates" })).await.status, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_it_while_an_import_works() {
+    let bench = Bench::new().await;
+    let mut run = bench.file("a.csv", "code\nA\nA\n");
+    let operator = Operator::of(&bench, bench.actor.user).await;
+    run.until(State::PlanChunks).await.expect(State::PlanChunks);
+    for (method, what, body) in [
+        ("POST", "rollback", json!({ "confirm": "DELETE" })),
+        ("POST", "verify", json!({})),
+        ("POST", "exports", json!({ "kind": "duplicates" })),
+        ("POST", "exports", json!({ "kind": "rejects" })),
+        ("DELETE", "staging", json!({ "confirm": "CLEAR" })),
+    ] {
+        let answer =
+            operator.say(method, &format!("/imports/{}/{what}", run.job), &body.to_string(), None).await;
+        assert_eq!(
+            (answer.status, &answer.body["job_status"]),
+            (409, &json!("loading")),
+            "{what}: {answer:?}"
+        );
+        assert_eq!(answer.body["type"], "urn:onceload:problem:wrong-state");
+    }
+    assert_eq!(tasks(&bench).await, 0);
+    run.finish(&bench.actor).await.expect(State::Done);
+}
