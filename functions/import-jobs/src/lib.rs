@@ -1,5 +1,6 @@
 //! What an operator does with imports over HTTP: look, approve, cancel, retry, verify, export, roll back, clear.
 
+pub mod check;
 mod decide;
 mod list;
 mod maintain;
@@ -27,6 +28,7 @@ pub async fn handle(app: App, request: Request) -> Answer {
         (&Method::GET, ["imports"]) => list::list(&app, &actor, &request).await,
         (&Method::GET, ["imports", id]) => show(&app, &actor, job_id(id)?).await,
         (&Method::GET, ["imports", id, "files"]) => show_files(&app, &actor, job_id(id)?).await,
+        (&Method::POST, ["imports", "check"]) => check::check(&app, &actor, &request).await,
         (&Method::POST, ["uploads"]) => uploads::declare(&app, &actor, &request).await,
         (&Method::POST, ["uploads", id, "complete"]) => {
             uploads::complete(&app, &actor, uuid(id)?, &request).await

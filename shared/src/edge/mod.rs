@@ -14,6 +14,7 @@ pub mod once;
 pub mod serve;
 pub mod sources;
 pub mod start;
+pub mod tally;
 pub mod task;
 pub mod uploads;
 

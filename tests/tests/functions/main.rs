@@ -5,6 +5,7 @@
 
 mod bad_files;
 mod bad_requests;
+mod check;
 mod clear;
 mod communities;
 mod decisions;
