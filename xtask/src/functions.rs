@@ -36,6 +36,17 @@ pub fn build() -> Result<BTreeMap<String, PathBuf>> {
     Ok(built)
 }
 
+/// Builds the operator's command line and answers where it is.
+pub fn command_line() -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo
+        .args(["build", "--workspace", "--bin", "onceload", "--message-format", "json-render-diagnostics"])
+        .stderr(Stdio::inherit());
+    let messages = process::ask(&mut cargo, b"")?;
+    let built = executables(&messages)?.remove("onceload");
+    built.ok_or_else(|| Error::advice("cli/ has no binary named onceload"))
+}
+
 #[derive(Deserialize)]
 struct Message {
     executable: Option<PathBuf>,

@@ -77,7 +77,9 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
         say::line("End to end");
         let stack = ("ONCELOAD_STACK", directory.join("stack.json").to_string_lossy().into_owned());
         let client = ("ONCELOAD_CLIENT", node::client()?.to_string_lossy().into_owned());
-        if !cargo_test(&["--test", "e2e"], &database, &[behind(&pooler), stack, client], args)? {
+        let command_line = ("ONCELOAD_CLI", functions::command_line()?.to_string_lossy().into_owned());
+        let named = [behind(&pooler), stack, client, command_line];
+        if !cargo_test(&["--test", "e2e"], &database, &named, args)? {
             failed.push("e2e");
         }
         // Some of the tests see some of the answers only.

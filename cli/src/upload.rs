@@ -1,0 +1,377 @@
+//! Uploads: several files and parts at the same time, each piece tried again, with fresh links where they ran out.
+
+use crate::api::{self, Api};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::words;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{IsTerminal, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+const FOLDER_ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.zst"];
+/// As many as the service takes.
+const MAX_FILES: usize = 2000;
+const TRIES: u32 = 6;
+/// A piece that takes longer is stuck.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A file of the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    pub path: PathBuf,
+    pub name: String,
+    pub size: u64,
+}
+
+/// The files that are meant: those named, and what folders hold that looks like CSV, in order of their names.
+pub fn files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    let mut found = Vec::new();
+    for path in paths {
+        let unreadable = |error: std::io::Error| usage(format!("{}: {error}.", path.display()));
+        if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
+            found.push(local(path)?);
+            continue;
+        }
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?.path();
+            let name = entry.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            if entry.is_file() && FOLDER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+                inside.push(local(&entry)?);
+            }
+        }
+        if inside.is_empty() {
+            return Err(usage(format!("{} holds no .csv, .csv.gz or .csv.zst file.", path.display())));
+        }
+        found.extend(inside);
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    if found.len() > MAX_FILES {
+        let message = format!("{} files; an import takes {MAX_FILES} at most: split the batch.", found.len());
+        return Err(usage(message));
+    }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = found.iter().find(|file| !names.insert(file.name.clone())) {
+        return Err(usage(format!("Two files are called {}: they can't be in one import.", twice.name)));
+    }
+    Ok(found)
+}
+
+fn local(path: &Path) -> Outcome<Local> {
+    let usage = |message: String| Failure::new(Exit::Usage, message);
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| usage(format!("{}: its name is not text.", path.display())))?.to_owned();
+    let metadata = std::fs::metadata(path).map_err(|error| usage(format!("{}: {error}.", path.display())))?;
+    if metadata.len() == 0 {
+        return Err(usage(format!("{} is empty.", path.display())));
+    }
+    Ok(Local { path: path.to_owned(), name, size: metadata.len() })
+}
+
+/// Uploads all files into one batch and answers their keys.
+pub fn upload(
+    api: &Api,
+    merchant: &str,
+    batch: &str,
+    files: &[Local],
+    parallel: usize,
+    quiet: bool,
+) -> Outcome<Vec<String>> {
+    let work = Work {
+        api,
+        s3: api::agent(Some(PIECE_TIMEOUT)),
+        merchant,
+        batch,
+        files,
+        bar: bar(files, quiet),
+        state: Mutex::new(State {
+            queue: (0..files.len()).map(Task::Declare).collect(),
+            open: files.len(),
+            keys: vec![String::new(); files.len()],
+            done: 0,
+            failure: None,
+        }),
+        changed: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..parallel {
+            scope.spawn(|| work.run());
+        }
+    });
+    work.bar.finish_and_clear();
+    let state = work.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match state.failure {
+        Some(failure) => Err(failure),
+        None => Ok(state.keys),
+    }
+}
+
+fn bar(files: &[Local], quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(files.iter().map(|file| file.size).sum());
+    let template = "  {msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).map(|style| style.progress_chars("=> "));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(format!("Uploading: File 1 of {}", files.len()));
+    bar
+}
+
+enum Task {
+    Declare(usize),
+    Part { file: usize, part: usize, link: Link },
+    Complete { file: usize, id: String, etags: Vec<String> },
+}
+
+/// Where one piece goes.
+#[derive(Clone)]
+struct Link {
+    upload: std::sync::Arc<Upload>,
+    url: String,
+    offset: u64,
+    size: u64,
+}
+
+/// An upload of parts that are on their way.
+struct Upload {
+    id: String,
+    etags: Mutex<Vec<Option<String>>>,
+}
+
+struct State {
+    queue: VecDeque<Task>,
+    /// Files that are not complete.
+    open: usize,
+    keys: Vec<String>,
+    done: usize,
+    failure: Option<Failure>,
+}
+
+struct Work<'a> {
+    api: &'a Api,
+    s3: ureq::Agent,
+    merchant: &'a str,
+    batch: &'a str,
+    files: &'a [Local],
+    bar: ProgressBar,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Work<'_> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// One worker: task after task until all files are there or one can't be.
+    fn run(&self) {
+        while let Some(task) = self.take() {
+            if let Err(failure) = self.carry_out(task) {
+                self.lock().failure.get_or_insert(failure);
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn take(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if state.open == 0 || state.failure.is_some() {
+                return None;
+            }
+            if let Some(task) = state.queue.pop_front() {
+                return Some(task);
+            }
+            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    fn carry_out(&self, task: Task) -> Outcome {
+        match task {
+            Task::Declare(file) => self.declare(file),
+            Task::Part { file, part, link } => self.part(file, part, link),
+            Task::Complete { file, id, etags } => self.complete(file, &id, &etags),
+        }
+    }
+
+    /// The declaration; the same again gives fresh links for the same upload.
+    fn declared(&self, file: usize) -> Outcome<Value> {
+        let Local { name, size, .. } = &self.files[file];
+        let body = json!({ "merchant_id": self.merchant, "name": name, "size": size, "batch": self.batch });
+        self.api.post("/uploads", &body).map_err(|failure| self.about(file, failure))
+    }
+
+    fn about(&self, file: usize, failure: Failure) -> Failure {
+        Failure { message: format!("{}: {}", self.files[file].name, failure.message), ..failure }
+    }
+
+    fn declare(&self, file: usize) -> Outcome {
+        let declared = self.declared(file)?;
+        let id = words::text(&declared, "/upload_id").to_owned();
+        let pieces = pieces(&declared, self.files[file].size);
+        let upload = std::sync::Arc::new(Upload { id, etags: Mutex::new(vec![None; pieces.len()]) });
+        let mut state = self.lock();
+        state.keys[file] = words::text(&declared, "/key").to_owned();
+        // Before other files: what was begun is finished first.
+        for (part, (url, offset, size)) in pieces.into_iter().enumerate().rev() {
+            let link = Link { upload: std::sync::Arc::clone(&upload), url, offset, size };
+            state.queue.push_front(Task::Part { file, part, link });
+        }
+        Ok(())
+    }
+
+    fn part(&self, file: usize, part: usize, mut link: Link) -> Outcome {
+        let etag = self.put(file, part, &mut link)?;
+        let mut etags = link.upload.etags.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        etags[part] = Some(etag);
+        if let Some(etags) = etags.iter().cloned().collect::<Option<Vec<String>>>() {
+            let id = link.upload.id.clone();
+            self.lock().queue.push_front(Task::Complete { file, id, etags });
+        }
+        Ok(())
+    }
+
+    /// Sends one piece, as often as it takes; the etag.
+    fn put(&self, file: usize, part: usize, link: &mut Link) -> Outcome<String> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let problem = match self.put_once(file, link) {
+                Ok((status, Some(etag))) if (200..300).contains(&status) => return Ok(etag),
+                Ok((403, _)) if tries < TRIES => {
+                    // The link has run out: the same upload, a fresh link.
+                    let fresh = pieces(&self.declared(file)?, self.files[file].size);
+                    if let Some((url, offset, size)) = fresh.into_iter().nth(part)
+                        && (offset, size) == (link.offset, link.size)
+                    {
+                        link.url = url;
+                    }
+                    "403".to_owned()
+                }
+                Ok((status, _)) if status < 500 && status != 429 && status != 408 => {
+                    let message = format!("The storage refused it with {status}.");
+                    return Err(self.about(file, Failure::new(Exit::Unavailable, message)));
+                }
+                Ok((status, _)) => status.to_string(),
+                Err(error) => error,
+            };
+            if tries >= TRIES {
+                let message = format!("It could not be uploaded: {problem}.");
+                return Err(self.about(file, Failure::new(Exit::Unavailable, message)));
+            }
+            api::pause(tries);
+        }
+    }
+
+    fn put_once(&self, file: usize, link: &Link) -> Result<(u16, Option<String>), String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let mut source = File::open(&self.files[file].path).map_err(|error| words(&error))?;
+        source.seek(SeekFrom::Start(link.offset)).map_err(|error| words(&error))?;
+        let mut counted = Counted { inner: source.take(link.size), bar: &self.bar, sent: 0 };
+        let response = self
+            .s3
+            .put(&link.url)
+            .header("content-length", link.size.to_string())
+            .content_type("application/octet-stream")
+            .send(ureq::SendBody::from_reader(&mut counted));
+        let good = response.as_ref().is_ok_and(|response| response.status().is_success());
+        if !good {
+            counted.take_back();
+        }
+        let response = response.map_err(|error| words(&error))?;
+        let etag = response.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok((response.status().as_u16(), etag))
+    }
+
+    fn complete(&self, file: usize, id: &str, etags: &[String]) -> Outcome {
+        // One PUT has no parts to name.
+        let parts: Vec<Value> = match etags {
+            [_] => Vec::new(),
+            etags => etags.iter().zip(1..).map(|(etag, n)| json!({ "number": n, "etag": etag })).collect(),
+        };
+        self.api
+            .post(&format!("/uploads/{id}/complete"), &json!({ "parts": parts }))
+            .map_err(|failure| self.about(file, failure))?;
+        let mut state = self.lock();
+        state.open -= 1;
+        state.done += 1;
+        let next = (state.done + 1).min(self.files.len());
+        self.bar.set_message(format!("Uploading: File {next} of {}", self.files.len()));
+        Ok(())
+    }
+}
+
+/// Links with the place of each piece in the file.
+fn pieces(declared: &Value, size: u64) -> Vec<(String, u64, u64)> {
+    let Some(parts) = declared["parts"].as_array() else {
+        return vec![(words::text(declared, "/url").to_owned(), 0, size)];
+    };
+    let mut offset = 0;
+    parts
+        .iter()
+        .map(|part| {
+            let size = part["size"].as_u64().unwrap_or_default();
+            let piece = (words::text(part, "/url").to_owned(), offset, size);
+            offset += size;
+            piece
+        })
+        .collect()
+}
+
+/// Moves the bar as bytes are sent, and back when they have to be sent again.
+struct Counted<'a> {
+    inner: std::io::Take<File>,
+    bar: &'a ProgressBar,
+    sent: u64,
+}
+
+impl Counted<'_> {
+    fn take_back(&self) {
+        self.bar.set_position(self.bar.position().saturating_sub(self.sent));
+    }
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.sent += read as u64;
+        self.bar.inc(read as u64);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_its_csv_files_in_order() {
+        let folder = std::env::temp_dir().join(format!("onceload-cli-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir_all(folder.join("sub")).expect("a folder");
+        for name in ["b.csv", "a.CSV.gz", "c.csv.zst", "manifest.json", "production.copy", "sub/d.csv"] {
+            std::fs::write(folder.join(name), "code\nA\n").expect("a file");
+        }
+        let found = files(std::slice::from_ref(&folder)).expect("files");
+        let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["a.CSV.gz", "b.csv", "c.csv.zst"]);
+        let twice = files(&[folder.clone(), folder.join("b.csv")]).expect_err("twice");
+        assert!(twice.message.contains("b.csv"), "{twice}");
+        std::fs::write(folder.join("e.csv"), "").expect("a file");
+        assert!(files(std::slice::from_ref(&folder)).expect_err("empty").message.contains("e.csv"));
+        assert!(files(&[folder.join("none.csv")]).is_err());
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn pieces_lie_one_after_the_other() {
+        let parts = json!({ "parts": [{ "url": "u1", "size": 8 }, { "url": "u2", "size": 3 }] });
+        assert_eq!(pieces(&parts, 11), [("u1".into(), 0, 8), ("u2".into(), 8, 3)]);
+        assert_eq!(pieces(&json!({ "url": "u" }), 7), [("u".into(), 0, 7)]);
+    }
+}

@@ -1,0 +1,148 @@
+//! Numbers, times and jobs as people read them.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// `1234567` -> `1,234,567`
+pub fn count(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+#[allow(clippy::cast_precision_loss)]
+pub fn bytes(number: u64) -> String {
+    let mut value = number as f64;
+    for unit in ["bytes", "kB", "MB", "GB"] {
+        if value < 1000.0 {
+            return if unit == "bytes" { format!("{number} bytes") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
+/// `90` -> `1 min 30 s`
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.max(0.0).ceil();
+    // Far below the range of what it is cast to.
+    let whole = whole.min(1e9) as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+pub fn text<'a>(job: &'a Value, pointer: &str) -> &'a str {
+    job.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub fn number(job: &Value, pointer: &str) -> i64 {
+    job.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// One line: where the import is.
+pub fn progress(job: &Value) -> String {
+    let mut line = String::from(match (text(job, "/status"), text(job, "/phase")) {
+        ("processing", "verifying") => "verifying",
+        ("processing", _) => "inserting",
+        ("pending", "waiting_for_merchant") => "waiting for another import of the merchant",
+        ("completed", "rolling_back") => "rolling back",
+        (status, _) => status,
+    });
+    let (files, loaded) = (number(job, "/files/total"), number(job, "/files/loaded"));
+    let status = text(job, "/status");
+    if status == "loading" && files > 0 {
+        let (done, total) = (number(job, "/bytes/done"), number(job, "/bytes/total"));
+        let percent = if total > 0 { done * 100 / total } else { 0 };
+        let file = (loaded + 1).min(files);
+        let size = bytes(total.unsigned_abs());
+        let _ = write!(line, ": File {file} of {files}, {percent} % of {size}");
+    }
+    if matches!(status, "checking" | "validating") {
+        let (done, total) = (number(job, "/chunks/done"), number(job, "/chunks/total"));
+        let _ = write!(line, ": {} rows, chunk {done} of {total}", count(number(job, "/counts/staged")));
+    }
+    if let Some(rate) = job["rate"].as_f64() {
+        let _ = write!(line, ", {} rows/s", count(rate as i64));
+    }
+    if let Some(eta) = job["eta_seconds"].as_f64() {
+        let _ = write!(line, ", {} left", seconds(eta));
+    }
+    line
+}
+
+/// What an operator decides on.
+pub fn summary(job: &Value) -> String {
+    let mut lines = Vec::new();
+    let size = bytes(number(job, "/bytes/total").unsigned_abs());
+    lines.push(format!("Import {}: {}", text(job, "/job_id"), text(job, "/status").replace('_', " ")));
+    lines.push(format!(
+        "{} files, {size}, started {}",
+        number(job, "/files/total"),
+        text(job, "/created_at")
+    ));
+    lines.push(String::new());
+    let mut row = |indent: usize, name: &str, pointer: &str, remark: &str| {
+        if let Some(value) = job.pointer(pointer).and_then(Value::as_i64) {
+            let name = format!("{}{name}", "  ".repeat(indent));
+            lines.push(format!("{name:<28}{:>15}  {remark}", count(value)).trim_end().to_owned());
+        }
+    };
+    row(0, "records", "/counts/records", "");
+    row(1, "skipped", "/counts/skipped", "empty");
+    row(1, "rejected", "/counts/rejected", "kept with file, line and reason");
+    row(1, "staged", "/counts/staged", "");
+    row(2, "existing duplicates", "/counts/database_duplicates", "in production already");
+    row(2, "internal duplicates", "/counts/internal_duplicates", "repeated in these files");
+    row(3, "of both kinds", "/counts/both_duplicates", "");
+    row(2, "clean", "/counts/clean", "");
+    row(0, "inserted", "/counts/inserted", "");
+    row(1, "late duplicates", "/counts/late_duplicates", "appeared in production meanwhile");
+    row(0, "codes of the merchant", "/counts/merchant_total", "");
+    if job["blocked"] == Value::Bool(true) {
+        lines.push("BLOCKED: more is duplicate than the import's options allow".to_owned());
+    }
+    if let Some(verified) = job.pointer("/verification/verified").and_then(Value::as_bool) {
+        lines.push(format!("verified: {}", if verified { "yes" } else { "NO" }));
+    }
+    if let Some(error) = job["error_message"].as_str() {
+        lines.push(error.to_owned());
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")] {
+            assert_eq!(count(number), text);
+        }
+        assert_eq!((bytes(999).as_str(), bytes(1500).as_str()), ("999 bytes", "1.5 kB"));
+        assert_eq!((seconds(59.2).as_str(), seconds(3661.0).as_str()), ("1 min 0 s", "1 h 1 min"));
+    }
+
+    #[test]
+    fn a_job_in_words() {
+        let job = json!({ "job_id": "j", "status": "loading", "phase": "loading", "rate": 1234.5, "eta_seconds": 61.0,
+            "files": { "total": 63, "loaded": 4 }, "bytes": { "total": 2000, "done": 500 },
+            "counts": { "records": 10, "clean": null } });
+        assert_eq!(progress(&job), "loading: File 5 of 63, 25 % of 2.0 kB, 1,234 rows/s, 1 min 1 s left");
+        let summary = summary(&job);
+        assert!(
+            summary.contains("records") && !summary.contains("clean"),
+            "what is not known is not shown: {summary}"
+        );
+    }
+}
