@@ -83,11 +83,21 @@ impl PrivateServer {
             .expect("postgres")
     }
 
-    /// The process that `setpriv` became: the postmaster. Killed as a crash does, its backends notice and end.
+    /// As a power cut does it: every process at once. A backend that outlived the postmaster for a moment could commit.
     pub fn crash(&mut self) {
         let mut process = self.process.take().expect("running");
+        let backends = children(process.id());
         process.kill().expect("kill -9");
         process.wait().expect("wait");
+        for backend in &backends {
+            // It may have noticed by itself.
+            let _ = Command::new("kill").args(["-9", &backend.to_string()]).stderr(Stdio::null()).status();
+        }
+        let started = Instant::now();
+        while backends.iter().any(|backend| Path::new(&format!("/proc/{backend}")).exists()) {
+            assert!(started.elapsed() < Duration::from_secs(60), "a backend does not die");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn server(&self) -> Server {
@@ -103,6 +113,19 @@ impl Drop for PrivateServer {
         }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The processes whose parent this one is.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_child = |pid: &u32| {
+        // proc(5): "pid (name) state ppid ..."
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_whitespace().nth(1) == Some(&parent.to_string())
+    };
+    pids.filter(is_child).collect()
 }
 
 fn is_root() -> bool {
