@@ -18,7 +18,7 @@ fn document() -> PathBuf {
 /// Every route that template.yaml deploys is documented, and the other way round.
 pub fn routes(python: &Python, cloudformation: &Path) -> Result<()> {
     let mut compare = compare(python, "routes");
-    process::run_well(compare.arg(cloudformation))
+    process::run_well(compare.arg(cloudformation).arg("--all"))
         .map_err(|error| failed(error, "docs/openapi.yaml: see above"))
 }
 
