@@ -21,6 +21,7 @@ def apply():
     succeed_states_have_an_output()
     task_tokens_are_used_once()
     waiting_tasks_fail_with_their_function()
+    http_apis_have_the_cors_of_their_template()
 
 
 def s3_events_carry_the_version():
@@ -192,3 +193,16 @@ def waiting_tasks_fail_with_their_function():
                 raise sfn._ExecutionError("States.ExecutionAborted", "the execution was stopped")
 
     sfn._invoke_with_callback = invoke
+
+
+def http_apis_have_the_cors_of_their_template():
+    """An HttpApi answers preflights by the CorsConfiguration that CloudFormation gave it, whose names are capitalised."""
+    from ministack.services import apigateway
+
+    for name in ("_cors_response_headers", "_cors_preflight_response"):
+        original = getattr(apigateway, name)
+
+        def by_api_names(cors, origin, _original=original):
+            return _original({key[:1].lower() + key[1:]: value for key, value in (cors or {}).items()}, origin)
+
+        setattr(apigateway, name, by_api_names)

@@ -32,6 +32,7 @@ async fn routes(merchant: &Merchant) -> Vec<Route> {
     let migration = json!({ "merchant_id": merchant.id, "file": key, "mapping": { "code": "code" } });
     let import = |verb: &str| format!("/imports/{job}/{verb}");
     let route = |method, path: &str, body, keyed| Route { method, path: path.to_owned(), body, keyed };
+    // Most of these are refused before the state of the import matters.
     vec![
         route("POST", "/communities", Some(json!({ "name": "Refusals" })), true),
         route("POST", &format!("/communities/{community}/join"), Some(json!({})), true),
@@ -42,6 +43,10 @@ async fn routes(merchant: &Merchant) -> Vec<Route> {
         route("POST", &import("approve"), Some(json!({ "confirm": "YES", "clean_count": 5 })), true),
         route("POST", &import("cancel"), None, true),
         route("POST", &import("retry"), None, true),
+        route("POST", &import("rollback"), Some(json!({ "confirm": "DELETE" })), true),
+        route("POST", &import("verify"), None, true),
+        route("POST", &import("exports"), Some(json!({ "kind": "report" })), true),
+        route("DELETE", &import("staging"), Some(json!({ "confirm": "CLEAR" })), false),
     ]
 }
 
@@ -96,7 +101,7 @@ async fn requests_that_no_route_can_take() {
             is(&answer, 422, "idempotency-key-reused", &what);
         }
     }
-    for path in ["", "/files"] {
+    for path in ["", "/files", "/exports"] {
         let answer = merchant.get(&format!("/imports/{strange}{path}")).await;
         is(&answer, 404, "not-found", path);
         assert_eq!(stack.get(None, &format!("/imports/{strange}{path}")).await.status, 401);
