@@ -5,6 +5,7 @@
 //! `cargo xtask test --only e2e` brings the stack up and names it in `ONCELOAD_STACK`. Each test has merchants of
 //! its own, so all of them run beside each other, and waits for what it can see, never for a time.
 
+mod afterwards;
 mod api;
 mod approval;
 mod bad_files;

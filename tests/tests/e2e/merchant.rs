@@ -148,6 +148,10 @@ impl Merchant {
         self.stack.post(Some(self.stack.token(0)), path, body).await
     }
 
+    pub async fn delete(&self, path: &str, body: impl ToString) -> Answer {
+        self.stack.delete(Some(self.stack.token(0)), path, body).await
+    }
+
     /// Its imports but for stand-ins, oldest first, once there are so many.
     pub async fn imports(&self, count: usize) -> Vec<Value> {
         let path = format!("/imports?merchant_id={}&limit=100", self.id);
@@ -304,7 +308,10 @@ impl Merchant {
         until("delivery of all messages", async || {
             let jobs = rows(&self.db, &sql).await;
             for job in &jobs {
-                let over = matches!(job[1].as_str(), "completed" | "failed" | "cancelled" | "expired");
+                let over = matches!(
+                    job[1].as_str(),
+                    "completed" | "rolled_back" | "failed" | "cancelled" | "expired"
+                );
                 assert!(over && job[2] == "f", "left behind: {job:?}");
             }
             jobs.iter().all(|job| job[3] == "0").then_some(())

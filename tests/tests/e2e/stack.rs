@@ -96,6 +96,10 @@ impl Stack {
         self.ask(token, path, Some(body.to_string())).await
     }
 
+    pub async fn delete(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
+        self.send(token, "DELETE", path, &[], Some(body.to_string())).await
+    }
+
     /// A POST with an `Idempotency-Key`.
     pub async fn post_once(&self, token: &str, path: &str, key: &str, body: impl ToString) -> Answer {
         let headers = [("idempotency-key", key)];
@@ -127,9 +131,18 @@ impl Stack {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let (agent, sent) = (self.agent.clone(), body.clone());
+        let (agent, sent, is_delete) = (self.agent.clone(), body.clone(), method == "DELETE");
         let called = tokio::task::spawn_blocking(move || {
             let mut response = match sent {
+                // The client would rather send none with this method.
+                Some(body) if is_delete => {
+                    let (parts, ()) = request.body(())?.into_parts();
+                    let mut request = agent.delete(parts.uri);
+                    for (name, value) in &parts.headers {
+                        request = request.header(name, value);
+                    }
+                    request.force_send_body().send(body)?
+                }
                 Some(body) => agent.run(request.body(body)?)?,
                 None => agent.run(request.body(())?)?,
             };

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use shared::db::Database;
 use shared::db::migrate::migrate;
+use shared::domain::ids::JobId;
 use std::path::Path;
 use std::pin::pin;
 use tokio::io::AsyncReadExt;
@@ -82,5 +83,11 @@ impl Bench {
     /// Where the write-ahead log is, in bytes.
     pub async fn wal(&self) -> Outcome<u64> {
         self.count("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint").await
+    }
+
+    /// The job's task that the condition names.
+    pub async fn task(&self, job: JobId, condition: &str) -> Outcome<Uuid> {
+        let sql = format!("SELECT id FROM import_tasks WHERE job_id = '{job}' AND {condition}");
+        Ok(self.client.query_typed_one(&sql, &[]).await?.get(0))
     }
 }

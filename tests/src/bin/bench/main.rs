@@ -7,6 +7,7 @@
 
 mod database;
 mod http;
+mod operator;
 mod report;
 mod run;
 mod wire;

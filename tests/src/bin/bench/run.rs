@@ -1,15 +1,13 @@
-//! One measured import: generate, open, load, mark, validate, approve, insert, verify.
+//! One measured import: generate, open, load, mark, validate, approve, insert, verify; then export, clear, roll back.
 
 use crate::Outcome;
 use crate::database::{self, Bench};
+use crate::operator::Operator;
 use crate::report::{Report, Stage};
 use crate::worker::Worker;
 use onceload_tests::objects::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3};
 use serde_json::{Value, json};
-use shared::db::Database;
-use shared::db::decisions::{self, Actor, Approval, Decision};
-use shared::db::transaction::{Limits, begin, commit};
-use shared::domain::ids::{JobId, MerchantId, UserId};
+use shared::domain::ids::JobId;
 use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -45,6 +43,8 @@ pub async fn run(rows: u64, streams: usize) -> Outcome<()> {
 
     let inserted =
         measured.bench.count(&format!("SELECT count(*) FROM codes WHERE import_job_id = '{job}'")).await?;
+    let operator = Operator::new(&measured.bench, merchant).await?;
+    afterwards(&mut measured, &environment, &operator, JobId(job), &expected).await?;
     let report = Report {
         rows: expected.records,
         files: plan.files,
@@ -174,7 +174,7 @@ async fn import(
     worker
         .step("validate-import", &json!({ "job_id": job, "attempt": attempt, "task_token": "bench" }))
         .await?;
-    approve(&measured.bench, merchant, job_id, expected).await?;
+    Operator::new(&measured.bench, merchant).await?.approve(JobId(job_id), expected).await?;
 
     let watch = measured.begin("insert").await?;
     worker.step("insert-codes", &step).await?;
@@ -240,19 +240,38 @@ fn compare(mark: &Value, expected: &Expected) -> Outcome<()> {
     Ok(())
 }
 
-/// A person says YES.
-async fn approve(bench: &Bench, merchant: Uuid, job: Uuid, expected: &Expected) -> Outcome<()> {
-    let row = bench
-        .client
-        .query_typed_one("INSERT INTO users (subject) VALUES ('bench') RETURNING id", &[])
-        .await?;
-    let actor = Actor { user: UserId(row.get(0)), merchants: vec![MerchantId(merchant)] };
-    let approval = Approval { clean_count: i64::try_from(expected.clean)?, accept_duplicates: false };
-    let db = Database::new(&bench.url, 1, None)?;
-    let mut connection = db.connection().await?;
-    let mut tx = begin(&mut connection, "approve", Limits::short()).await?;
-    match decisions::approve(&mut tx, &actor, JobId(job), approval).await? {
-        Decision::Taken { .. } => Ok(commit(tx, "approve").await?),
-        other => Err(format!("the approval was answered {other:?}").into()),
+/// What an operator asks for when the import is over: its duplicates, its staging cleared, and back with it.
+async fn afterwards(
+    measured: &mut Measured,
+    environment: &[(&str, String)],
+    operator: &Operator,
+    job: JobId,
+    expected: &Expected,
+) -> Outcome<()> {
+    let duplicates = expected.staged - expected.clean;
+    let mut worker = Worker::start(environment)?;
+    let watch = measured.begin("export").await?;
+    let task = measured.bench.task(job, "kind = 'duplicates'").await?;
+    let exported = worker.step("export-report", &json!({ "task_id": task, "job_id": job })).await?;
+    measured.end(watch, "export", duplicates, worker.peak_bytes).await?;
+    equal("exported duplicates", &exported["rows"], duplicates)?;
+
+    let watch = measured.begin("clear").await?;
+    operator.clear(job).await?;
+    measured.end(watch, "clear", expected.staged, 0).await?;
+
+    let mut worker = Worker::start(environment)?;
+    let watch = measured.begin("rollback").await?;
+    operator.roll_back(job).await?;
+    let task = measured.bench.task(job, "action = 'rollback'").await?;
+    let rolled_back = worker.step("rollback-import", &json!({ "task_id": task, "job_id": job })).await?;
+    measured.end(watch, "rollback", expected.clean, worker.peak_bytes).await?;
+    equal("deleted codes", &rolled_back["codes_deleted"], expected.clean)
+}
+
+fn equal(what: &str, found: &Value, wanted: u64) -> Outcome<()> {
+    if found.as_u64() == Some(wanted) {
+        return Ok(());
     }
+    Err(format!("{what}: {found}, {wanted} expected").into())
 }

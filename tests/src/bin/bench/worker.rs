@@ -31,6 +31,8 @@ pub async fn serve() -> Outcome<()> {
             Some("insert-codes") => shown(insert_codes::handle(app, parsed(input)?, budget).await),
             Some("verify-import") => shown(verify_import::handle(app, parsed(input)?, budget).await),
             Some("close-import") => shown(close_import::handle(app, parsed(input)?, budget).await),
+            Some("export-report") => shown(export_report::handle(app, parsed(input)?, budget).await),
+            Some("rollback-import") => shown(rollback_import::handle(app, parsed(input)?, budget).await),
             other => Err(format!("no step {other:?}")),
         };
         let mut answer = json!({ "peak_bytes": peak_bytes() });
