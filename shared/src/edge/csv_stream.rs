@@ -8,6 +8,8 @@ use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
@@ -32,6 +34,37 @@ pub fn decompressed(input: impl AsyncBufRead + Send + 'static, compression: Comp
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
+    }
+}
+
+/// Text that is told how much of the object it was made of: what a decoder has pulled in when it gives something out.
+/// What it holds back, such as half a block of zstd, is no text yet and doesn't count.
+pub struct Measured {
+    inner: Bytes,
+    pulled: Arc<AtomicI64>,
+    taken: Arc<AtomicI64>,
+}
+
+impl Measured {
+    /// `pulled`: bytes of the object that were handed to the decoder. Answers `taken`, too.
+    pub fn new(inner: Bytes, pulled: Arc<AtomicI64>) -> (Self, Arc<AtomicI64>) {
+        let taken = Arc::new(AtomicI64::new(0));
+        (Self { inner, pulled, taken: Arc::clone(&taken) }, taken)
+    }
+}
+
+impl AsyncRead for Measured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = self.inner.as_mut().poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.taken.store(self.pulled.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        read
     }
 }
 

@@ -6,7 +6,7 @@ use crate::domain::layout::{self, Compression, Field, Layout};
 use crate::domain::row::Record;
 use crate::domain::source::Mapping;
 use crate::domain::step::StepResult;
-use crate::edge::csv_stream::{Next, Records, decompressed};
+use crate::edge::csv_stream::{Measured, Next, Records, decompressed};
 use crate::edge::objects::Objects;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -98,15 +98,16 @@ async fn decompress(bytes: Bytes, compression: Compression, complete: bool) -> R
     if compression == Compression::None {
         return Ok(Head { text: bytes.to_vec(), ended: complete, taken: length });
     }
-    let taken = Arc::new(AtomicI64::new(0));
-    let count = Arc::clone(&taken);
+    let pulled = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&pulled);
     let pieces = (0..bytes.len()).step_by(PIECE).map(move |at| bytes.slice(at..bytes.len().min(at + PIECE)));
     let pieces = stream::iter(pieces).map(move |piece| {
         count.fetch_add(i64::try_from(piece.len()).unwrap_or(0), Ordering::Relaxed);
         Ok::<_, std::io::Error>(piece)
     });
     let mut text = Vec::new();
-    let mut stream = decompressed(StreamReader::new(pieces), compression).take(HEAD_TEXT_BYTES);
+    let (stream, taken) = Measured::new(decompressed(StreamReader::new(pieces), compression), pulled);
+    let mut stream = stream.take(HEAD_TEXT_BYTES);
     let ended = match stream.read_to_end(&mut text).await {
         Ok(_) => complete && stream.limit() > 0,
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {

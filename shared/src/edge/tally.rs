@@ -1,7 +1,7 @@
 //! Counting a file without loading it: how many records would be staged, rejected and skipped, and the first of them.
 
 use super::csv_rows::Rows;
-use super::csv_stream::{Bytes, ReadError, decompressed};
+use super::csv_stream::{Bytes, Measured, ReadError, decompressed};
 use super::objects::Objects;
 use crate::db::files::FrozenObject;
 use crate::domain::ids::MerchantId;
@@ -105,8 +105,8 @@ pub fn text_of(
     compression: Compression,
 ) -> (Bytes, Arc<AtomicI64>) {
     let mut chunks = objects.stream(object, Arc::new(AtomicI64::new(0)));
-    let taken = Arc::new(AtomicI64::new(0));
-    let count = Arc::clone(&taken);
+    let pulled = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&pulled);
     let counted = poll_fn(move |cx| {
         let polled = chunks.poll_recv(cx);
         if let std::task::Poll::Ready(Some(Ok(chunk))) = &polled {
@@ -114,5 +114,6 @@ pub fn text_of(
         }
         polled
     });
-    (decompressed(StreamReader::new(counted), compression), taken)
+    let (text, taken) = Measured::new(decompressed(StreamReader::new(counted), compression), pulled);
+    (Box::pin(text), taken)
 }
