@@ -25,6 +25,8 @@ pub async fn mark_chunk(
     let job = jobs::expect(client(&connection), job_id, attempt, Status::Checking).await?;
     let tx = begin(&mut connection, NAME, Limits::bulk(time_left)).await?;
     let Some(state) = chunks::lock(tx.client(), &job, number).await? else {
+        // The plan went with the staging that another chunk has meanwhile found lost: then the job says so.
+        jobs::expect(tx.client(), job_id, attempt, Status::Checking).await?;
         return Err(StepError::invalid(format!("job {job_id} has no chunk {number}")));
     };
     if state.marked {

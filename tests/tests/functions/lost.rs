@@ -91,6 +91,31 @@ async fn one_loss_counts_once() {
     assert_eq!(bench.codes().await, 6);
 }
 
+/// Another chunk records the loss, and the plan goes with it, after this one has looked at the job.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_whose_plan_is_gone_is_staging_lost() {
+    let bench = Bench::new().await;
+    let mut run = bench.file("a.csv", "code\nA\n");
+    run.until(State::MarkDuplicates).await.expect(State::MarkDuplicates);
+    let other = bench.db.connect().await;
+    let loss = format!(
+        "BEGIN;
+         DELETE FROM import_chunks WHERE job_id = '{0}';
+         UPDATE codes_import_jobs SET status = 'loading', staging_created_at = NULL WHERE id = '{0}'",
+        run.job
+    );
+    other.batch_execute(&loss).await.unwrap();
+    let marking = tokio::spawn({
+        let run = run.clone();
+        async move { run.mark(run.chunks[0]).await }
+    });
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    bench.db.until("the chunk waits", waits).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(marking.await.unwrap().unwrap_err().kind, StepErrorKind::StagingLost);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_that_are_gone_are_staging_lost() {
     let bench = Bench::new().await;
