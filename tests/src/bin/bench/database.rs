@@ -1,4 +1,4 @@
-//! The benchmark's own database on the server that xtask has started.
+//! The benchmark's own databases on the server that xtask has started.
 
 use crate::Outcome;
 use bytes::Bytes;
@@ -6,34 +6,54 @@ use futures_util::SinkExt;
 use shared::db::Database;
 use shared::db::migrate::migrate;
 use shared::domain::ids::JobId;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use tokio::io::AsyncReadExt;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-/// A connection for the benchmark itself, and the URL that the functions get.
-pub struct Bench {
-    pub client: Client,
-    pub url: String,
+/// The server: where it is, and who may do everything there.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub port: u16,
+    pub password: Option<String>,
+    pub administrator: String,
+    role: String,
 }
 
-/// Makes the database anew, owned by the functions' ordinary role, and migrates it.
-pub async fn create() -> Outcome<Bench> {
-    let admin_url = std::env::var("ONCELOAD_TEST_DATABASE_URL").map_err(|_| "run `cargo xtask bench`")?;
-    let role = std::env::var("ONCELOAD_TEST_ROLE").unwrap_or_else(|_| "onceload".into());
-    let admin = connect(&admin_url).await?;
-    let name = "onceload_bench";
-    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
-    admin.batch_execute(&format!("CREATE DATABASE {name} OWNER {role}")).await?;
-    let config: tokio_postgres::Config = admin_url.parse()?;
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    // The role has the superuser's password, where there is one.
-    let password =
-        config.get_password().map(String::from_utf8_lossy).map(|p| format!(":{p}")).unwrap_or_default();
-    let url = format!("postgres://{role}{password}@127.0.0.1:{port}/{name}?sslmode=disable");
-    migrate(Database::new(&url, 1, None)?.connection().await?).await?;
-    Ok(Bench { client: connect(&url).await?, url })
+impl Server {
+    pub fn from_env() -> Outcome<Self> {
+        let url = std::env::var("ONCELOAD_TEST_DATABASE_URL").map_err(|_| "run `cargo xtask bench`")?;
+        let config: tokio_postgres::Config = url.parse()?;
+        Ok(Self {
+            port: config.get_ports().first().copied().unwrap_or(5432),
+            password: config.get_password().map(|it| String::from_utf8_lossy(it).into_owned()),
+            administrator: config.get_user().unwrap_or("postgres").to_owned(),
+            role: std::env::var("ONCELOAD_TEST_ROLE").unwrap_or_else(|_| "onceload".into()),
+        })
+    }
+
+    fn url(&self, user: &str, database: &str) -> String {
+        // The role has the superuser's password, where there is one.
+        let password = self.password.as_ref().map(|it| format!(":{it}")).unwrap_or_default();
+        format!("postgres://{user}{password}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    pub async fn administer(&self, database: &str) -> Outcome<Client> {
+        connect(&self.url(&self.administrator, database)).await
+    }
+
+    /// Makes a database anew, owned by the functions' ordinary role.
+    pub async fn create(&self, name: &str) -> Outcome<()> {
+        self.drop(name).await?;
+        let admin = self.administer("postgres").await?;
+        Ok(admin.batch_execute(&format!("CREATE DATABASE {name} OWNER {}", self.role)).await?)
+    }
+
+    pub async fn drop(&self, name: &str) -> Outcome<()> {
+        let admin = self.administer("postgres").await?;
+        Ok(admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?)
+    }
 }
 
 async fn connect(url: &str) -> Outcome<Client> {
@@ -42,7 +62,57 @@ async fn connect(url: &str) -> Outcome<Client> {
     Ok(client)
 }
 
+/// One number.
+pub async fn number(client: &Client, sql: &str) -> Outcome<u64> {
+    let row = client.query_typed_one(sql, &[]).await?;
+    Ok(u64::try_from(row.get::<_, i64>(0))?)
+}
+
+/// One text.
+pub async fn text(client: &Client, sql: &str) -> Outcome<String> {
+    Ok(client.query_typed_one(sql, &[]).await?.get(0))
+}
+
+/// Where the write-ahead log is, in bytes.
+pub async fn wal(client: &Client) -> Outcome<u64> {
+    number(client, "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint").await
+}
+
+/// Sends a file to a `COPY .. FROM STDIN`, which must be inside a transaction.
+pub async fn copy_file(tx: &tokio_postgres::Transaction<'_>, sql: &str, file: &Path) -> Outcome<u64> {
+    let mut sink = pin!(tx.copy_in::<_, Bytes>(sql).await?);
+    let mut file = tokio::fs::File::open(file).await?;
+    loop {
+        let mut buffer = Vec::with_capacity(1 << 20);
+        if file.read_buf(&mut buffer).await? == 0 {
+            break;
+        }
+        sink.send(Bytes::from(buffer)).await?;
+    }
+    Ok(sink.finish().await?)
+}
+
+/// The migrated database of an import: connections for the benchmark itself, and the URL that the functions get.
+pub struct Bench {
+    pub server: Server,
+    /// The functions' role.
+    pub client: Client,
+    /// The superuser, in the same database.
+    pub admin: Client,
+    pub url: String,
+}
+
 impl Bench {
+    pub const DATABASE: &'static str = "onceload_bench";
+
+    pub async fn create(server: &Server) -> Outcome<Self> {
+        server.create(Self::DATABASE).await?;
+        let url = server.url(&server.role, Self::DATABASE);
+        migrate(Database::new(&url, 1, None)?.connection().await?).await?;
+        let admin = server.administer(Self::DATABASE).await?;
+        Ok(Self { server: server.clone(), client: connect(&url).await?, admin, url })
+    }
+
     /// The codes that production has before.
     pub async fn load_production(&mut self, merchant: Uuid, file: &Path) -> Outcome<u64> {
         self.client
@@ -50,39 +120,32 @@ impl Bench {
             .await?;
         let tx = self.client.transaction().await?;
         tx.batch_execute("CREATE TEMP TABLE before (code text COLLATE \"C\") ON COMMIT DROP").await?;
-        {
-            let mut sink = pin!(tx.copy_in::<_, Bytes>("COPY before FROM STDIN").await?);
-            let mut file = tokio::fs::File::open(file).await?;
-            loop {
-                let mut buffer = Vec::with_capacity(1 << 20);
-                if file.read_buf(&mut buffer).await? == 0 {
-                    break;
-                }
-                sink.send(Bytes::from(buffer)).await?;
-            }
-            sink.finish().await?;
-        }
+        copy_file(&tx, "COPY before FROM STDIN", file).await?;
         tx.batch_execute("SET LOCAL work_mem = '512MB'").await?;
         let sql = format!(
             "INSERT INTO codes (merchant_id, code) SELECT '{merchant}', code FROM before ORDER BY code"
         );
         tx.batch_execute(&sql).await?;
         tx.commit().await?;
-        self.client
-            .batch_execute("VACUUM (ANALYZE) codes; CHECKPOINT")
-            .await
-            .or_else(|_| Ok::<(), tokio_postgres::Error>(()))?;
+        // As a production table is that has been there for a while: its pages are known as all visible. Each on
+        // its own: VACUUM refuses to run beside another statement.
+        self.client.batch_execute("VACUUM (ANALYZE) codes").await?;
+        self.checkpoint().await?;
         self.count("SELECT count(*) FROM codes").await
     }
 
     pub async fn count(&self, sql: &str) -> Outcome<u64> {
-        let row = self.client.query_typed_one(sql, &[]).await?;
-        Ok(u64::try_from(row.get::<_, i64>(0))?)
+        number(&self.client, sql).await
     }
 
-    /// Where the write-ahead log is, in bytes.
-    pub async fn wal(&self) -> Outcome<u64> {
-        self.count("SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint").await
+    /// What the stages before have left to be written is written, and is not charged to the next one.
+    pub async fn checkpoint(&self) -> Outcome<()> {
+        Ok(self.admin.batch_execute("CHECKPOINT").await?)
+    }
+
+    /// Where the server keeps its data.
+    pub async fn data_directory(&self) -> Outcome<PathBuf> {
+        Ok(text(&self.admin, "SELECT current_setting('data_directory')").await?.into())
     }
 
     /// The job's task that the condition names.

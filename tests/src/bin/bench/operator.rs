@@ -11,6 +11,9 @@ use shared::domain::task::Claimed;
 use uuid::Uuid;
 use xtask::generate::Expected;
 
+/// `sub` of the operator's token.
+pub const SUBJECT: &str = "bench";
+
 pub struct Operator {
     actor: Actor,
     db: Database,
@@ -21,7 +24,12 @@ impl Operator {
         let sql = "INSERT INTO users (subject) VALUES ('bench')
                    ON CONFLICT (subject) DO UPDATE SET subject = 'bench' RETURNING id";
         let row = bench.client.query_typed_one(sql, &[]).await?;
-        let actor = Actor { user: UserId(row.get(0)), merchants: vec![MerchantId(merchant)] };
+        let user: Uuid = row.get(0);
+        let member = format!(
+            "INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{merchant}', '{user}') ON CONFLICT DO NOTHING"
+        );
+        bench.client.batch_execute(&member).await?;
+        let actor = Actor { user: UserId(user), merchants: vec![MerchantId(merchant)] };
         Ok(Self { actor, db: Database::new(&bench.url, 1, None)? })
     }
 

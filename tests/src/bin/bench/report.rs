@@ -1,68 +1,242 @@
-//! What was measured, as a table and as JSON.
+//! What was measured: the table for a person, and everything as JSON.
 
 use crate::Outcome;
+use crate::baseline::Baseline;
+use crate::cost::Cost;
+use crate::machine::Machine;
+use crate::readers::Compared;
+use crate::targets::{self, Target};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 use xtask::generate::grouped;
 
-/// One stage.
-#[derive(Debug, Serialize)]
+pub fn say(words: &str) {
+    println!("{words} ...");
+}
+
+/// One stage of one run.
+#[derive(Debug, Clone, Serialize)]
 pub struct Stage {
     pub stage: &'static str,
     pub rows: u64,
     pub seconds: f64,
-    pub rows_per_second: f64,
     /// The most memory that a process of this stage has held.
     pub peak_bytes: u64,
     pub wal_bytes: u64,
 }
 
-/// A whole run.
-#[derive(Debug, Serialize)]
-pub struct Report {
+/// The least that the server needs for a stage.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limit {
+    pub stage: &'static str,
     pub rows: u64,
-    pub files: u64,
+    pub seconds: f64,
+}
+
+pub type Limits = Vec<Limit>;
+
+impl Limit {
+    pub fn new(stage: &'static str, rows: u64, started: Instant) -> Self {
+        Self { stage, rows, seconds: started.elapsed().as_secs_f64() }
+    }
+}
+
+/// One run of ours, with what was measured beside it.
+#[derive(Debug, Serialize)]
+pub struct Run {
     pub production_before: u64,
     pub inserted: u64,
-    pub streams: usize,
     pub stages: Vec<Stage>,
-    pub total_seconds: f64,
-    pub counts_are_right: bool,
+    pub limits: Limits,
+    pub readers: Option<Compared>,
+    /// Billed milliseconds of every invocation, by function.
+    pub invocations: BTreeMap<&'static str, Vec<u64>>,
+    pub chunks: u64,
+    /// GET requests for the files.
+    pub s3_reads: u64,
+    /// PUT and LIST requests: the parts of the export's object, beginning and end of it, and the listing.
+    pub s3_writes: u64,
+}
+
+/// One stage over all runs: medians, but the highest memory.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    pub stage: &'static str,
+    pub rows: u64,
+    pub seconds: f64,
+    pub rows_per_second: f64,
+    /// Seconds per row of the old way by ours.
+    pub baseline_ratio: Option<f64>,
+    /// Seconds per row of the limit by ours: 1 is as fast as can be.
+    pub limit_share: Option<f64>,
+    pub peak_bytes: u64,
+    pub wal_bytes: u64,
+}
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub machine: Machine,
+    pub rows: u64,
+    pub files: u64,
+    pub streams: usize,
+    pub lines: Vec<Line>,
+    /// From the first byte to verified, without the approval, in seconds.
+    pub cycle_seconds: f64,
+    pub cycle_baseline_ratio: Option<f64>,
+    pub readers: Option<Compared>,
+    pub baseline: Option<Baseline>,
+    pub cost: Cost,
+    pub targets: Vec<Target>,
+    pub runs: Vec<Run>,
+}
+
+/// The stages from the first byte to verified.
+pub const CYCLE: [&str; 6] = ["open", "load", "mark", "validate", "insert", "verify"];
+
+/// The middle one; of an even number the higher of the two.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+impl Line {
+    fn of(stage: &'static str, runs: &[Run], baseline: Option<&Baseline>) -> Self {
+        let of_runs = |value: fn(&Stage) -> f64| -> Vec<f64> {
+            runs.iter().flat_map(|run| &run.stages).filter(|it| it.stage == stage).map(value).collect()
+        };
+        let seconds = median(of_runs(|it| it.seconds));
+        let rows = median(of_runs(|it| it.rows as f64)) as u64;
+        let per_row = seconds / rows as f64;
+        let limits: Vec<f64> = runs
+            .iter()
+            .flat_map(|run| &run.limits)
+            .filter(|limit| limit.stage == stage)
+            .map(|limit| limit.seconds / limit.rows as f64)
+            .collect();
+        let old = baseline.and_then(|baseline| baseline.seconds_per_row(stage));
+        Self {
+            stage,
+            rows,
+            seconds,
+            rows_per_second: 1.0 / per_row,
+            baseline_ratio: old.map(|old| old / per_row),
+            limit_share: (!limits.is_empty()).then(|| median(limits) / per_row),
+            peak_bytes: of_runs(|it| it.peak_bytes as f64).into_iter().fold(0.0, f64::max) as u64,
+            wal_bytes: median(of_runs(|it| it.wal_bytes as f64)) as u64,
+        }
+    }
+}
+
+/// What a report is made of.
+pub struct Parts {
+    pub machine: Machine,
+    pub rows: u64,
+    pub files: u64,
+    pub streams: usize,
+    pub runs: Vec<Run>,
+    pub baseline: Option<Baseline>,
+    pub cost: Cost,
 }
 
 #[allow(clippy::cast_precision_loss)]
 impl Report {
+    pub fn of(parts: Parts) -> Self {
+        let Parts { machine, rows, files, streams, runs, baseline, cost } = parts;
+        let names: Vec<&'static str> =
+            runs.first().map(|run| run.stages.iter().map(|it| it.stage).collect()).unwrap_or_default();
+        let lines: Vec<Line> = names.iter().map(|name| Line::of(name, &runs, baseline.as_ref())).collect();
+        let cycles = runs
+            .iter()
+            .map(|run| run.stages.iter().filter(|it| CYCLE.contains(&it.stage)).map(|it| it.seconds).sum());
+        let cycle_seconds = median(cycles.collect());
+        let cycle_baseline_ratio =
+            baseline.as_ref().map(|old| old.cycle_seconds_per_row() / (cycle_seconds / rows as f64));
+        // The run with the middle insert speaks for the readers.
+        let readers = runs.get(runs.len() / 2).and_then(|run| run.readers.clone());
+        let mut report = Self {
+            machine,
+            rows,
+            files,
+            streams,
+            lines,
+            cycle_seconds,
+            cycle_baseline_ratio,
+            readers,
+            baseline,
+            cost,
+            targets: Vec::new(),
+            runs,
+        };
+        report.targets = targets::judge(&report);
+        report
+    }
+
     pub fn print(&self) {
-        println!();
+        println!("\n{}", self.machine);
         println!(
-            "{} rows in {} files against {} existing codes, {} processes, {} inserted",
+            "{} rows in {} files against {} existing codes, {} processes, {} inserted, {} run(s); every count is right",
             grouped(self.rows),
             self.files,
-            grouped(self.production_before),
+            grouped(self.runs.first().map_or(0, |run| run.production_before)),
             self.streams,
-            grouped(self.inserted)
+            grouped(self.runs.first().map_or(0, |run| run.inserted)),
+            self.runs.len()
         );
         println!(
-            "{:<10} {:>12} {:>9} {:>12} {:>12} {:>10}",
-            "stage", "rows", "seconds", "rows/s", "peak MB", "WAL MB"
+            "\n{:<10} {:>12} {:>9} {:>12} {:>10} {:>10} {:>9} {:>9}",
+            "stage", "rows", "seconds", "rows/s", "x baseline", "of limit", "peak MB", "WAL MB"
         );
-        for stage in &self.stages {
+        let shown = |value: Option<f64>, digits| value.map_or("-".into(), |it| format!("{it:.digits$}"));
+        for line in &self.lines {
             println!(
-                "{:<10} {:>12} {:>9.2} {:>12} {:>12.0} {:>10.0}",
-                stage.stage,
-                grouped(stage.rows),
-                stage.seconds,
-                grouped(stage.rows_per_second as u64),
-                stage.peak_bytes as f64 / 1e6,
-                stage.wal_bytes as f64 / 1e6
+                "{:<10} {:>12} {:>9.2} {:>12.0} {:>10} {:>10} {:>9.0} {:>9.0}",
+                line.stage,
+                grouped(line.rows),
+                line.seconds,
+                line.rows_per_second,
+                shown(line.baseline_ratio, 1),
+                shown(line.limit_share, 2),
+                line.peak_bytes as f64 / 1e6,
+                line.wal_bytes as f64 / 1e6
             );
         }
-        println!("{:<10} {:>12} {:>9.2}", "all", grouped(self.rows), self.total_seconds);
+        println!(
+            "{:<10} {:>12} {:>9.2} {:>12.0} {:>10}   first byte to verified, approval excluded",
+            "cycle",
+            grouped(self.rows),
+            self.cycle_seconds,
+            self.rows as f64 / self.cycle_seconds,
+            shown(self.cycle_baseline_ratio, 1)
+        );
+        if let Some(readers) = &self.readers {
+            readers.print();
+        }
+        if let Some(baseline) = &self.baseline {
+            baseline.print();
+        }
+        self.cost.print();
+        println!();
+        for target in &self.targets {
+            println!("{target}");
+        }
     }
 
     pub fn write(&self, path: &Path) -> Outcome<()> {
         std::fs::write(path, serde_json::to_string_pretty(self)?)?;
         println!("\nWritten to {}", path.display());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(super::median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(super::median(vec![1.0]), 1.0);
     }
 }

@@ -1,0 +1,234 @@
+//! A second client at work: point reads and single claims on `codes`, and an operator's page that asks for the
+//! import's state; and the strongest lock that a client holds on `codes` meanwhile.
+
+use crate::Outcome;
+use crate::database::Bench;
+use crate::operator::SUBJECT;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use onceload_tests::http::{request, said};
+use serde::Serialize;
+use shared::domain::ids::JobId;
+use shared::edge::App;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+/// Times of one kind of request.
+#[derive(Debug, Clone, Serialize)]
+pub struct Latency {
+    pub requests: usize,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Observed {
+    pub read: Latency,
+    pub claim: Latency,
+    /// `GET /imports/{id}`
+    pub get: Latency,
+    pub strongest_lock: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Compared {
+    pub idle: Observed,
+    pub during: Observed,
+}
+
+/// The clients at work.
+#[derive(Debug)]
+pub struct Readers {
+    done: Arc<AtomicBool>,
+    /// Reads, claims, GETs.
+    clients: [JoinHandle<Outcome<Vec<Duration>>>; 3],
+    locks: JoinHandle<Outcome<Option<String>>>,
+}
+
+const READS_PER_SECOND: u32 = 40;
+const CLAIMS_PER_SECOND: u32 = 20;
+const GETS_PER_SECOND: u32 = 10;
+const LOOKS_PER_SECOND: u32 = 5;
+
+impl Readers {
+    pub async fn start(bench: &Bench, merchant: Uuid, job: JobId) -> Outcome<Self> {
+        // Some codes that were there before, from all over the index.
+        let sample = format!(
+            "SELECT code FROM codes TABLESAMPLE BERNOULLI (least(100, 100.0 * 2000 / {})) WHERE import_job_id IS NULL LIMIT 2000",
+            bench.count("SELECT greatest(count(*), 1) FROM codes").await?
+        );
+        let codes: Vec<String> =
+            bench.client.query_typed(&sample, &[]).await?.iter().map(|row| row.get(0)).collect();
+        let codes = Arc::new(codes);
+        let done = Arc::new(AtomicBool::new(false));
+        let reader = bench.server.administer(Bench::DATABASE).await?;
+        let claimer = bench.server.administer(Bench::DATABASE).await?;
+        let watcher = bench.server.administer(Bench::DATABASE).await?;
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .build();
+        let app = App::new(&aws, &bench.url, 1)?;
+        let read = tokio::spawn(reads(Arc::clone(&done), reader, merchant, Arc::clone(&codes)));
+        let claim = tokio::spawn(claims(Arc::clone(&done), claimer, merchant, codes));
+        let get = tokio::spawn(gets(Arc::clone(&done), app, job));
+        let locks = tokio::spawn(locks(Arc::clone(&done), watcher));
+        Ok(Self { done, clients: [read, claim, get], locks })
+    }
+
+    pub async fn finish(self) -> Outcome<Observed> {
+        self.done.store(true, Ordering::SeqCst);
+        let [read, claim, get] = self.clients;
+        Ok(Observed {
+            read: latency(read.await??),
+            claim: latency(claim.await??),
+            get: latency(get.await??),
+            strongest_lock: self.locks.await??,
+        })
+    }
+}
+
+fn ticks(per_second: u32) -> tokio::time::Interval {
+    let mut ticks = interval(Duration::from_secs(1) / per_second);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The n-th code of the sample, in an order that jumps about.
+fn pick(codes: &[String], n: usize) -> Option<&String> {
+    codes.get(n.wrapping_mul(7919) % codes.len().max(1))
+}
+
+async fn reads(
+    done: Arc<AtomicBool>,
+    client: Client,
+    merchant: Uuid,
+    codes: Arc<Vec<String>>,
+) -> Outcome<Vec<Duration>> {
+    let (mut taken, mut ticks) = (Vec::new(), ticks(READS_PER_SECOND));
+    while !done.load(Ordering::SeqCst) {
+        ticks.tick().await;
+        let code = pick(&codes, taken.len()).ok_or("no code to read")?;
+        let begun = Instant::now();
+        let sql = "SELECT points, claimed FROM codes WHERE merchant_id = $1 AND code = $2";
+        let rows = client.query_typed(sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
+        taken.push(begun.elapsed());
+        if rows.len() != 1 {
+            return Err(format!("a reader found {} codes, 1 expected", rows.len()).into());
+        }
+    }
+    Ok(taken)
+}
+
+async fn claims(
+    done: Arc<AtomicBool>,
+    client: Client,
+    merchant: Uuid,
+    codes: Arc<Vec<String>>,
+) -> Outcome<Vec<Duration>> {
+    let (mut taken, mut ticks) = (Vec::new(), ticks(CLAIMS_PER_SECOND));
+    while !done.load(Ordering::SeqCst) {
+        ticks.tick().await;
+        let code = pick(&codes, taken.len() + 1).ok_or("no code to claim")?;
+        let begun = Instant::now();
+        let sql = "UPDATE codes SET claimed = true, claimed_customer_id = 'bench' WHERE merchant_id = $1 AND code = $2";
+        let rows = client.execute_typed(sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
+        taken.push(begun.elapsed());
+        if rows != 1 {
+            return Err(format!("a claim changed {rows} codes, 1 expected").into());
+        }
+    }
+    Ok(taken)
+}
+
+async fn gets(done: Arc<AtomicBool>, app: App, job: JobId) -> Outcome<Vec<Duration>> {
+    let (mut taken, mut ticks) = (Vec::new(), ticks(GETS_PER_SECOND));
+    let path = format!("/imports/{job}");
+    while !done.load(Ordering::SeqCst) {
+        ticks.tick().await;
+        let asked = request("GET", &path, Some(SUBJECT), "");
+        let begun = Instant::now();
+        let answer = said(import_jobs::handle(app.clone(), asked).await);
+        taken.push(begun.elapsed());
+        if answer.status != 200 {
+            return Err(format!("GET {path}: {answer:?}").into());
+        }
+    }
+    Ok(taken)
+}
+
+/// Weakest first (PostgreSQL documentation, "Table-Level Locks").
+const MODES: [&str; 8] = [
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
+/// The strongest lock that any client, autovacuum aside, was seen to hold on `codes`.
+async fn locks(done: Arc<AtomicBool>, client: Client) -> Outcome<Option<String>> {
+    let (mut strongest, mut ticks) = (None, ticks(LOOKS_PER_SECOND));
+    while !done.load(Ordering::SeqCst) {
+        ticks.tick().await;
+        let sql = "SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                    WHERE l.relation = 'codes'::regclass AND l.granted AND a.backend_type = 'client backend'";
+        for row in client.query_typed(sql, &[]).await? {
+            let mode: String = row.get(0);
+            strongest = strongest.max(MODES.iter().position(|it| *it == mode));
+        }
+    }
+    Ok(strongest.map(|at| MODES[at].to_owned()))
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn latency(mut taken: Vec<Duration>) -> Latency {
+    taken.sort_unstable();
+    let at = |share: usize| {
+        let place = (taken.len() * share / 100).min(taken.len().saturating_sub(1));
+        taken.get(place).map_or(0.0, |it| it.as_secs_f64() * 1000.0)
+    };
+    Latency { requests: taken.len(), p50_ms: at(50), p99_ms: at(99), max_ms: at(100) }
+}
+
+impl Compared {
+    pub fn print(&self) {
+        println!(
+            "\n{:<20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "beside the insert",
+            "idle: n",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "during: n",
+            "p50 ms",
+            "p99 ms",
+            "max ms"
+        );
+        for (what, idle, during) in [
+            ("point read", &self.idle.read, &self.during.read),
+            ("single claim", &self.idle.claim, &self.during.claim),
+            ("GET /imports/{id}", &self.idle.get, &self.during.get),
+        ] {
+            print!("{what:<20}");
+            for side in [idle, during] {
+                print!(
+                    " {:>9} {:>9.2} {:>9.2} {:>9.2}",
+                    side.requests, side.p50_ms, side.p99_ms, side.max_ms
+                );
+            }
+            println!();
+        }
+        let lock = self.during.strongest_lock.as_deref().unwrap_or("none seen");
+        println!("strongest lock of a client on codes during the insert: {lock}");
+    }
+}
