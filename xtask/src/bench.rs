@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the measurements, on a private PostgreSQL with a benchmark's memory and log space.
 
+mod cold;
+
 use std::process::Stdio;
 
 use clap::Args;
@@ -16,6 +18,9 @@ pub struct BenchArgs {
 
 /// Builds and runs the benchmark; its database is gone afterwards.
 pub fn run(args: &BenchArgs) -> Result<()> {
+    if args.rest.iter().any(|arg| arg == "--cold") {
+        return cold::run();
+    }
     let directory = project::target().join("bench");
     process::run_well(project::cargo().args([
         "build",

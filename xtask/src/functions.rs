@@ -14,11 +14,21 @@ use crate::{Context, Error, Result, process, project, say};
 /// with depends on the packages that are selected, and another selection here than in `cargo test` would compile
 /// the AWS SDK twice.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
+    build_as(&[])
+}
+
+/// The same as they are deployed, but for this machine's processor.
+pub fn build_release() -> Result<BTreeMap<String, PathBuf>> {
+    build_as(&["--release"])
+}
+
+fn build_as(profile: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
     let names = project::functions()?;
     let step = say::step(format!("Building {} functions", names.len()));
     let mut cargo = project::cargo();
     cargo
         .args(["build", "--workspace", "--message-format", "json-render-diagnostics"])
+        .args(profile)
         .stderr(Stdio::inherit());
     for name in &names {
         cargo.args(["--bin", name]);

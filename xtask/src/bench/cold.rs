@@ -1,0 +1,128 @@
+//! `cargo xtask bench --cold`: how large the release-built functions are, and how long each takes from its start until it
+//! asks the Lambda Runtime API for its first invocation.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::{Context, Error, Result, functions, interrupt, project, say};
+
+/// No executable may be larger, in bytes.
+const BUDGET: u64 = 12_000_000;
+/// What the median of the starts should not be above.
+const AIM: Duration = Duration::from_millis(30);
+const STARTS: usize = 20;
+/// A function that takes longer has failed.
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Serialize)]
+struct Function {
+    function: String,
+    bytes: u64,
+    median_ms: f64,
+    slowest_ms: f64,
+}
+
+/// Builds, measures, prints, and writes `target/bench-cold.json`; an error if a function is larger than its budget.
+pub(super) fn run() -> Result<()> {
+    let measured: Vec<Function> = functions::build_release()?
+        .into_iter()
+        .map(|(name, path)| measure(name, &path))
+        .collect::<Result<_>>()?;
+    say::result(format!("{:<26} {:>12} {:>10} {:>10}", "function", "bytes", "median ms", "slowest ms"));
+    for it in &measured {
+        say::result(format!(
+            "{:<26} {:>12} {:>10.1} {:>10.1}",
+            it.function,
+            crate::generate::grouped(it.bytes),
+            it.median_ms,
+            it.slowest_ms
+        ));
+    }
+    let slow = measured.iter().filter(|it| it.median_ms > AIM.as_secs_f64() * 1000.0).count();
+    say::result(match slow {
+        0 => format!("met: every median is at most {} ms", AIM.as_millis()),
+        slow => format!("MISSED: the median of {slow} is above {} ms", AIM.as_millis()),
+    });
+    let path = project::target().join("bench-cold.json");
+    let text = serde_json::to_string_pretty(&measured).context(|| "render the sizes")?;
+    std::fs::write(&path, text).context(|| format!("write {}", path.display()))?;
+    let large: Vec<&str> =
+        measured.iter().filter(|it| it.bytes > BUDGET).map(|it| it.function.as_str()).collect();
+    if large.is_empty() {
+        say::result(format!("met: none is larger than {} bytes", crate::generate::grouped(BUDGET)));
+        return Ok(());
+    }
+    Err(Error::advice(format!("larger than {BUDGET} bytes: {}", large.join(", "))))
+}
+
+fn measure(function: String, executable: &PathBuf) -> Result<Function> {
+    let bytes = std::fs::metadata(executable).context(|| format!("look at {}", executable.display()))?.len();
+    // The first one reads the file from disk.
+    start(executable)?;
+    let mut times = (0..STARTS).map(|_| start(executable)).collect::<Result<Vec<_>>>()?;
+    times.sort_unstable();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    Ok(Function { function, bytes, median_ms: ms(times[STARTS / 2]), slowest_ms: ms(times[STARTS - 1]) })
+}
+
+/// From spawn to the first `GET .../invocation/next`.
+fn start(executable: &Path) -> Result<Duration> {
+    interrupt::check()?;
+    let api = TcpListener::bind(("127.0.0.1", 0)).context(|| "listen on loopback")?;
+    let address = api.local_addr().context(|| "listen on loopback")?.to_string();
+    let (asked, waits) = mpsc::channel();
+    std::thread::spawn(move || {
+        let line = api.accept().and_then(|(socket, _)| {
+            let mut line = String::new();
+            BufReader::new(socket).read_line(&mut line).map(|_| line)
+        });
+        // Nobody listens any more when the function has failed.
+        let _ = asked.send((Instant::now(), line));
+    });
+    let begun = Instant::now();
+    let mut child = Command::new(executable)
+        .env_clear()
+        .envs(environment())
+        .env("AWS_LAMBDA_RUNTIME_API", address)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context(|| format!("start {}", executable.display()))?;
+    let asked = waits.recv_timeout(LIMIT);
+    let _ = child.kill();
+    let _ = child.wait();
+    match asked {
+        Ok((at, Ok(line))) if line.starts_with("GET /2018-06-01/runtime/invocation/next ") => Ok(at - begun),
+        _ => Err(Error::advice(format!("{} never asked for an invocation", executable.display()))),
+    }
+}
+
+/// What Lambda and template.yaml set. The database is one with TLS, so that reading the certificates counts; nobody is
+/// asked before the first invocation.
+fn environment() -> BTreeMap<&'static str, &'static str> {
+    [
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "function"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "group"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "stream"),
+        ("BUCKET", "bucket"),
+        ("DATABASE_URL", "postgres://onceload:x@db.example:5432/onceload?sslmode=require"),
+        ("STATE_MACHINE_ARN", "arn:aws:states:eu-central-1:000000000000:stateMachine:import"),
+        (
+            "MAINTENANCE_STATE_MACHINE_ARN",
+            "arn:aws:states:eu-central-1:000000000000:stateMachine:maintenance",
+        ),
+    ]
+    .into()
+}
