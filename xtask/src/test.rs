@@ -57,7 +57,7 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
         // Tests that kill a function start its process.
         functions::build()?;
         say::line("Unit tests, and functions on PostgreSQL");
-        if !cargo_test(&["--lib", "--test", "functions"], &database, &[], args)? {
+        if !cargo_test(&["--lib", "--bin", "bench", "--test", "functions"], &database, &[], args)? {
             failed.push("unit");
         }
         say::line("Functions on PostgreSQL behind PgBouncer in transaction mode");

@@ -180,8 +180,9 @@ async fn locks(done: Arc<AtomicBool>, client: Client) -> Outcome<Option<String>>
     let (mut strongest, mut ticks) = (None, ticks(LOOKS_PER_SECOND));
     while !done.load(Ordering::SeqCst) {
         ticks.tick().await;
+        // Locks on the table itself; `extend` and `tuple` name it too, and last for an instant.
         let sql = "SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                    WHERE l.relation = 'codes'::regclass AND l.granted AND a.backend_type = 'client backend'";
+                    WHERE l.locktype = 'relation' AND l.relation = 'codes'::regclass AND l.granted AND a.backend_type = 'client backend'";
         for row in client.query_typed(sql, &[]).await? {
             let mode: String = row.get(0);
             strongest = strongest.max(MODES.iter().position(|it| *it == mode));
