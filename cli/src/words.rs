@@ -106,6 +106,8 @@ pub fn summary(job: &Value) -> String {
     row(2, "clean", "/counts/clean", "");
     row(0, "inserted", "/counts/inserted", "");
     row(1, "late duplicates", "/counts/late_duplicates", "appeared in production meanwhile");
+    row(1, "deleted", "/counts/deleted", "by the rollback");
+    row(1, "kept", "/counts/kept", "claimed since the import");
     row(0, "codes of the merchant", "/counts/merchant_total", "");
     if job["blocked"] == Value::Bool(true) {
         lines.push("BLOCKED: more is duplicate than the import's options allow".to_owned());

@@ -115,6 +115,7 @@ pub fn app(db: &TestDb, s3: &TestS3) -> App {
             event_bus_name: "default".into(),
             approval_timeout: Duration::from_secs(604_800),
             staging_retention_days: 7,
+            upload_retention_days: 30,
             load_concurrency: 4,
             mark_concurrency: 4,
         },
@@ -139,6 +140,11 @@ fn sdk_config(endpoint: &str, attempts: u32) -> SdkConfig {
 /// Step Functions' client at an endpoint.
 pub fn states_at(endpoint: &str) -> aws_sdk_sfn::Client {
     aws_sdk_sfn::Client::new(&sdk_config(endpoint, 1))
+}
+
+/// The bucket's client at an endpoint.
+pub fn objects_at(endpoint: &str) -> Objects {
+    Objects::new(&sdk_config(endpoint, 1), BUCKET)
 }
 
 /// An endpoint that refuses everything with this error, in the AWS JSON protocol.

@@ -10,14 +10,14 @@ use shared::db::files::FrozenObject;
 use shared::domain::fault::{Fault, FaultReason};
 use shared::domain::ids::MerchantId;
 use shared::domain::layout::{Field, Layout};
-use shared::domain::source::{Mapping, Options, Selection, Source, StartRequest};
+use shared::domain::source::{Mapping, Options, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::edge::App;
 use shared::edge::csv_stream::ReadError;
-use shared::edge::http::{Answer, Problem, body_of_member, json, try_again};
+use shared::edge::http::{Answer, Problem, body_of_member, json};
 use shared::edge::inspect::{Head, look};
 use shared::edge::objects::Objects;
-use shared::edge::sources::{self, Resolved};
+use shared::edge::sources;
 use shared::edge::tally::{Tally, text_of};
 use std::io::Cursor;
 use std::sync::atomic::Ordering;
@@ -47,9 +47,6 @@ struct CheckBody {
 
 pub async fn check(app: &App, actor: &Actor, request: &Request) -> Answer {
     let body: CheckBody = body_of_member(request, actor)?;
-    if !actor.merchants.contains(&body.merchant_id) {
-        return Err(Problem::not_found());
-    }
     let source = StartRequest {
         merchant_id: body.merchant_id,
         files: body.files,
@@ -64,8 +61,12 @@ pub async fn check(app: &App, actor: &Actor, request: &Request) -> Answer {
 /// What there is to say about a source. Whatever is not counted exactly within the time is estimated.
 pub async fn checked(objects: &Objects, source: Source, limit: Duration) -> Result<Value, Problem> {
     let deadline = Instant::now() + limit;
-    let (there, missing) = resolve(objects, &source).await?;
-    let heads: Vec<Checked> = stream::iter(there)
+    let refused = |error: StepError| match error.kind {
+        StepErrorKind::InvalidInput => Problem::unprocessable("/prefix", format!("{error}.")),
+        _ => error.into(),
+    };
+    let there = sources::resolve(objects, &source, None).await.map_err(refused)?;
+    let heads: Vec<Checked> = stream::iter(there.objects)
         .map(|object| head_of(objects, object, &source))
         .buffered(LOOKS)
         .try_collect()
@@ -75,31 +76,9 @@ pub async fn checked(objects: &Objects, source: Source, limit: Duration) -> Resu
         .buffered(COUNTS)
         .collect()
         .await;
-    files.extend(missing.into_iter().map(Checked::missing));
+    files.extend(there.missing.into_iter().map(Checked::missing));
     files.sort_by(|a, b| a.object.key.cmp(&b.object.key));
     Ok(answer(&source, &files))
-}
-
-/// The objects that are there, and the keys that name nothing.
-async fn resolve(objects: &Objects, source: &Source) -> Result<(Vec<FrozenObject>, Vec<String>), Problem> {
-    let refused = |error: StepError| match error.kind {
-        StepErrorKind::InvalidInput => Problem::unprocessable("/prefix", format!("{error}.")),
-        _ => error.into(),
-    };
-    match sources::resolve(objects, source, None).await.map_err(refused)? {
-        Resolved::All(there) => Ok((there, Vec::new())),
-        Resolved::Missing { keys, of } if keys.len() == of => Ok((Vec::new(), keys)),
-        Resolved::Missing { keys, .. } => {
-            let Selection::Files(named) = &source.selection else { return Err(Problem::not_found()) };
-            let rest = named.iter().filter(|key| !keys.contains(key)).cloned().collect();
-            let rest = Source { selection: Selection::Files(rest), ..source.clone() };
-            match sources::resolve(objects, &rest, None).await.map_err(refused)? {
-                Resolved::All(there) => Ok((there, keys)),
-                // Files that go away while they are looked at.
-                Resolved::Missing { .. } => Err(try_again()),
-            }
-        }
-    }
 }
 
 /// One file, and how much of it is known.

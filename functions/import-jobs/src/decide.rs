@@ -1,6 +1,6 @@
 //! `POST /imports/{id}/approve|cancel|retry`. The database decides; this words the outcome.
 
-use crate::{find, find_on};
+use crate::{busy, find, find_on, merchant_busy};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Deserialize;
@@ -66,26 +66,12 @@ async fn answer(
             Ok(Done { response, messages })
         }
         Decision::NotFound => Err(Problem::not_found()),
-        Decision::MerchantBusy { by } => {
-            let mut problem = Problem::conflict(
-                "merchant-busy",
-                "Another import is working",
-                "Another import of this merchant is working. Try again when it waits or is done.",
-            );
-            problem.members = json!({ "active_job_id": by });
-            problem.retry_after = Some(10);
-            Err(problem)
-        }
-        Decision::UserBusy { by } => {
-            let mut problem = Problem::conflict(
-                "user-busy",
-                "Another import is working",
-                "The user who started this import is running another one. Try again when it waits or is done.",
-            );
-            problem.members = json!({ "active_job_id": by });
-            problem.retry_after = Some(10);
-            Err(problem)
-        }
+        Decision::MerchantBusy { by } => Err(merchant_busy(by)),
+        Decision::UserBusy { by } => Err(busy(
+            "user-busy",
+            by,
+            "The user who started this import is running another one. Try again when it waits or is done.",
+        )),
         Decision::WrongState(status) => {
             let detail = format!("The import is {} and can't be {done}.", status.as_str());
             let mut problem = Problem::conflict("wrong-state", "Wrong state", detail);

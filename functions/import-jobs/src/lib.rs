@@ -86,6 +86,19 @@ pub(crate) async fn find_on(
     found.into_iter().next().ok_or_else(Problem::not_found)
 }
 
+/// 409: the merchant has an import that works.
+pub(crate) fn merchant_busy(by: Option<JobId>) -> Problem {
+    let detail = "Another import of this merchant is working. Try again when it waits or is done.";
+    busy("merchant-busy", by, detail)
+}
+
+pub(crate) fn busy(name: &'static str, by: Option<JobId>, detail: &str) -> Problem {
+    let mut problem = Problem::conflict(name, "Another import is working", detail);
+    problem.members = json!({ "active_job_id": by });
+    problem.retry_after = Some(10);
+    problem
+}
+
 async fn show_files(app: &App, actor: &Actor, job: JobId) -> Answer {
     find(app, actor, job).await?;
     let connection = app.db.connection().await?;

@@ -1,7 +1,7 @@
 //! `POST /imports/{id}/rollback|verify|exports`, `GET /imports/{id}/exports`, `DELETE /imports/{id}/staging`. The
 //! database decides; this words the outcome.
 
-use crate::{find, find_on};
+use crate::{find, find_on, merchant_busy};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Deserialize;
@@ -163,16 +163,7 @@ fn taken(asked: Asked, done: &str) -> Result<Vec<i64>, Problem> {
         Asked::Taken { messages } => Ok(messages),
         Asked::UnderWay => Ok(Vec::new()),
         Asked::NotFound => Err(Problem::not_found()),
-        Asked::MerchantBusy { by } => {
-            let mut problem = Problem::conflict(
-                "merchant-busy",
-                "An import is working",
-                "An import of this merchant is working. Try again when it waits or is done.",
-            );
-            problem.members = json!({ "active_job_id": by });
-            problem.retry_after = Some(10);
-            Err(problem)
-        }
+        Asked::MerchantBusy { by } => Err(merchant_busy(by)),
         Asked::WrongState(status) => {
             wrong_state(status, format!("The import is {} and can't be {done}.", status.as_str()))
         }

@@ -8,7 +8,7 @@ use shared::domain::fault::{Fault, FaultReason, FileFault};
 use shared::domain::source::{Manifest, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::edge::App;
-use shared::edge::sources::{self, Resolved};
+use shared::edge::sources;
 
 use crate::headers::rejected;
 
@@ -83,12 +83,12 @@ fn without_nulls(mut value: Value) -> Value {
 async fn objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<FrozenObject>> {
     // An upload is imported in the version that its event names; everything else as it is now.
     let version = job.source_info.get("version_id").and_then(Value::as_str);
-    match sources::resolve(&app.objects, source, version).await? {
-        Resolved::All(objects) => Ok(objects),
-        Resolved::Missing { keys, of } => {
-            let fault = || Fault::new(FaultReason::MissingObject, "there is no such object");
-            let missing = keys.into_iter().map(|key| FileFault::new(key, fault())).collect();
-            Err(rejected(app, job, missing, of).await)
-        }
+    let there = sources::resolve(&app.objects, source, version).await?;
+    if there.missing.is_empty() {
+        return Ok(there.objects);
     }
+    let of = there.objects.len() + there.missing.len();
+    let fault = || Fault::new(FaultReason::MissingObject, "there is no such object");
+    let missing = there.missing.into_iter().map(|key| FileFault::new(key, fault())).collect();
+    Err(rejected(app, job, missing, of).await)
 }

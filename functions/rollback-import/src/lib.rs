@@ -51,6 +51,9 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
     if let Err(error) = verify::vacuum(&app.db, budget.left()).await {
         tracing::warn!(message = %error, causes = causes(&error), "VACUUM is left to autovacuum");
     }
+    if let Err(error) = verify::count_merchant(&app.db, task.job, budget.left()).await {
+        tracing::warn!(message = %error, causes = causes(&error), "the merchant's codes are not counted");
+    }
     Ok(result)
 }
 

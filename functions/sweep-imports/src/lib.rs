@@ -1,10 +1,11 @@
-//! Finishes what was left: undelivered messages, jobs and tasks whose execution is over, expired waits, old staging.
-//! Runs every five minutes; each part goes on when another fails.
+//! Finishes what was left: undelivered messages, jobs and tasks whose execution is over, expired waits, old staging,
+//! old uploads. Runs every five minutes; each part goes on when another fails.
 
+mod executions;
 mod tasks;
+mod uploads;
 
-use aws_sdk_sfn::error::ProvideErrorMetadata;
-use aws_sdk_sfn::types::ExecutionStatus;
+use executions::Execution;
 use serde::Serialize;
 use serde_json::json;
 use shared::db::close::{self, Ending};
@@ -30,6 +31,7 @@ pub struct Output {
     pub given_up: usize,
     pub expired: usize,
     pub staging_dropped: usize,
+    pub uploads_forgotten: usize,
     pub errors: Vec<String>,
 }
 
@@ -58,7 +60,12 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
         note("staging", error);
         0
     });
-    output = Output { delivered, closed, given_up, expired, staging_dropped, errors: output.errors };
+    let uploads_forgotten = uploads::forget_old(&app).await.unwrap_or_else(|error| {
+        note("old uploads", error);
+        0
+    });
+    let errors = output.errors;
+    output = Output { delivered, closed, given_up, expired, staging_dropped, uploads_forgotten, errors };
     if output.errors.is_empty() {
         return Ok(output);
     }
@@ -85,19 +92,10 @@ async fn how_it_ended(app: &App, job: &Silent) -> Option<String> {
         // Its start stands in the outbox; after ten minutes of failing starts a person should know.
         return job.old.then(|| "its execution could not be started".to_owned());
     };
-    match app.states.describe_execution().execution_arn(arn).send().await {
-        Ok(execution) if *execution.status() == ExecutionStatus::Running => None,
-        Ok(execution) => {
-            let error = execution.error().unwrap_or("no error");
-            Some(format!("its execution ended ({}, {error}) without closing it", execution.status().as_str()))
-        }
-        Err(error) if error.code() == Some("ExecutionDoesNotExist") => {
-            Some("its execution is gone".to_owned())
-        }
-        Err(error) => {
-            tracing::warn!(job_id = %job.job, error = %aws_sdk_sfn::error::DisplayErrorContext(error), "execution could not be looked up");
-            None
-        }
+    match executions::look(app, arn).await {
+        Execution::Ended(how) => Some(how),
+        Execution::Gone => Some("its execution is gone".to_owned()),
+        Execution::Going => None,
     }
 }
 

@@ -66,7 +66,7 @@ fn job_json(row: &Row) -> Value {
     let loading = matches!(status, "pending" | "loading");
     // Before the files are summed up at the end of loading, what each has said so far.
     let so_far = |total: &str, loaded: &str| count(total).filter(|_| !loading).or_else(|| count(loaded));
-    let (rate, eta) = pace(row, status);
+    let (rate, eta) = pace(row);
     json!({
         "job_id": id,
         "merchant_id": row.get::<_, Uuid>("merchant_id"),
@@ -99,6 +99,8 @@ fn job_json(row: &Row) -> Value {
             "clean": count("total_codes_to_insert"),
             "inserted": count("codes_inserted"),
             "late_duplicates": count("late_duplicates"),
+            "deleted": count("codes_deleted"),
+            "kept": count("codes_kept"),
             "merchant_total": count("merchant_total"),
         },
         "rate": rate,
@@ -117,24 +119,29 @@ fn job_json(row: &Row) -> Value {
 
 /// Rows per second of the step that is under way, and how long it will take at that pace.
 #[allow(clippy::cast_precision_loss)]
-fn pace(row: &Row, status: &str) -> (Option<f64>, Option<f64>) {
+fn pace(row: &Row) -> (Option<f64>, Option<f64>) {
     let per_second = |done: i64, seconds: Option<f64>| {
         seconds.filter(|s| *s > 0.5 && done > 0).map(|seconds| (done as f64 / seconds * 10.0).round() / 10.0)
     };
-    let (load_seconds, insert_seconds) = (row.get("load_seconds"), row.get("insert_seconds"));
-    match status {
-        "loading" => {
+    let of = |done: i64, seconds: Option<f64>, all: Option<i64>| {
+        let rate = per_second(done, seconds);
+        let left = all.unwrap_or_default() - done;
+        (rate, rate.map(|rate| (left.max(0) as f64 / rate).ceil()))
+    };
+    match (row.get("status"), row.get("phase")) {
+        ("loading", _) => {
+            let load_seconds = row.get("load_seconds");
             let bytes: i64 = row.get::<_, i64>("bytes_loaded") + row.get::<_, i64>("bytes_loading");
             let left = row.get::<_, i64>("bytes_total") - bytes;
             let eta = per_second(bytes, load_seconds).map(|rate| (left.max(0) as f64 / rate).ceil());
             (per_second(row.get("rows_loading"), load_seconds), eta)
         }
         // Once the codes are in, what is left is to verify them.
-        "processing" if row.get::<_, Option<i64>>("codes_inserted").is_none() => {
-            let done: i64 = row.get("rows_inserting");
-            let rate = per_second(done, insert_seconds);
-            let left = row.get::<_, Option<i64>>("total_codes_to_insert").unwrap_or_default() - done;
-            (rate, rate.map(|rate| (left.max(0) as f64 / rate).ceil()))
+        ("processing", _) if row.get::<_, Option<i64>>("codes_inserted").is_none() => {
+            of(row.get("rows_inserting"), row.get("insert_seconds"), row.get("total_codes_to_insert"))
+        }
+        ("completed", "rolling_back") => {
+            of(row.get("rows_deleting"), row.get("delete_seconds"), row.get("codes_inserted"))
         }
         _ => (None, None),
     }

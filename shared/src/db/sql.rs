@@ -20,6 +20,7 @@ statements! {
     UPLOADS_FIND = "uploads.find";
     UPLOADS_COMPLETE = "uploads.complete";
     UPLOADS_REJECT = "uploads.reject";
+    UPLOADS_FORGET = "uploads.forget";
     USER_PROFILES_CLAIM = "user_profiles.claim";
     USER_PROFILES_START_CLOCK = "user_profiles.start_clock";
     USER_PROFILES_HOLD = "user_profiles.hold";

@@ -121,3 +121,19 @@ pub async fn complete(
 pub async fn reject(client: &Client, id: Uuid) -> DbResult<bool> {
     Ok(sql::UPLOADS_REJECT.run(client, &[(&id, Type::UUID)]).await? == 1)
 }
+
+/// A batch of uploads that nothing needs any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    pub forgotten: usize,
+    /// Key and S3's id of those that were never completed.
+    pub open_multiparts: Vec<(String, String)>,
+}
+
+/// Deletes at most `batch` uploads whose links ran out more than `days` ago.
+pub async fn forget(client: &Client, days: i32, batch: u32) -> DbResult<Forgotten> {
+    let params = &[(&days as _, Type::INT4), (&i64::from(batch) as _, Type::INT8)];
+    let rows = sql::UPLOADS_FORGET.all(client, params).await?;
+    let open = |row: &Row| Some((row.get("key"), row.get::<_, Option<String>>("open_multipart")?));
+    Ok(Forgotten { forgotten: rows.len(), open_multiparts: rows.iter().filter_map(open).collect() })
+}

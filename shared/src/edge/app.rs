@@ -15,6 +15,7 @@ pub struct Config {
     pub event_bus_name: String,
     pub approval_timeout: Duration,
     pub staging_retention_days: i32,
+    pub upload_retention_days: i32,
     pub load_concurrency: u32,
     pub mark_concurrency: u32,
 }
@@ -33,6 +34,7 @@ impl Config {
             event_bus_name: text("EVENT_BUS_NAME").unwrap_or_else(|| "default".into()),
             approval_timeout: Duration::from_secs(u64::from(number("APPROVAL_TIMEOUT_SECONDS", 604_800)?)),
             staging_retention_days: i32::try_from(number("STAGING_RETENTION_DAYS", 7)?).unwrap_or(7),
+            upload_retention_days: i32::try_from(number("UPLOAD_RETENTION_DAYS", 30)?).unwrap_or(30),
             load_concurrency: number("LOAD_CONCURRENCY", 4)?,
             mark_concurrency: number("MARK_CONCURRENCY", 4)?,
         })

@@ -12,35 +12,31 @@ use sha2::{Digest, Sha256};
 /// HEAD requests under way at a time.
 const LOOKS: usize = 16;
 
-/// What there is of a source.
+/// What there is of a source, in order of the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resolved {
-    /// All of it, in order of the keys.
-    All(Vec<FrozenObject>),
-    /// These keys name nothing.
-    Missing { keys: Vec<String>, of: usize },
+pub struct Resolved {
+    pub objects: Vec<FrozenObject>,
+    /// Keys that name nothing.
+    pub missing: Vec<String>,
 }
 
 /// Looks every object up. Each key of a listing is checked again: a listing is input too.
 /// `version`: of a single file, where it is known.
 pub async fn resolve(objects: &Objects, source: &Source, version: Option<&str>) -> StepResult<Resolved> {
     let keys = keys(objects, source).await?;
-    let of = keys.len();
-    let found: Vec<(String, Option<FrozenObject>)> = stream::iter(keys)
-        .map(|key| async move {
-            let object = objects.head(&key, version).await?;
-            Ok::<_, StepError>((key, object))
-        })
-        .buffered(LOOKS)
-        .try_collect()
-        .await?;
-    let missing: Vec<String> =
-        found.iter().filter(|(_, object)| object.is_none()).map(|(key, _)| key.clone()).collect();
-    if missing.is_empty() {
-        Ok(Resolved::All(found.into_iter().filter_map(|(_, object)| object).collect()))
-    } else {
-        Ok(Resolved::Missing { keys: missing, of })
+    let looks = stream::iter(keys).map(|key| async move {
+        let object = objects.head(&key, version).await?;
+        Ok::<_, StepError>(object.ok_or(key))
+    });
+    let found: Vec<Result<FrozenObject, String>> = looks.buffered(LOOKS).try_collect().await?;
+    let mut resolved = Resolved { objects: Vec::new(), missing: Vec::new() };
+    for object in found {
+        match object {
+            Ok(object) => resolved.objects.push(object),
+            Err(key) => resolved.missing.push(key),
+        }
     }
+    Ok(resolved)
 }
 
 async fn keys(objects: &Objects, source: &Source) -> StepResult<Vec<String>> {

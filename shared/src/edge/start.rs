@@ -1,7 +1,7 @@
 //! What the HTTP doors of an import have in common.
 
 use super::app::App;
-use super::sources::{self, Resolved};
+use super::sources;
 use crate::db::files::FrozenObject;
 use crate::domain::ids::JobId;
 use crate::domain::source::{Source, StartRequest};
@@ -20,11 +20,11 @@ pub async fn freeze(
 ) -> Option<(Vec<FrozenObject>, String)> {
     let resolved = tokio::time::timeout(LOOK, sources::resolve(&app.objects, source, version)).await;
     match resolved {
-        Ok(Ok(Resolved::All(objects))) => {
-            let fingerprint = sources::fingerprint(&objects, &source.mapping);
-            Some((objects, fingerprint))
+        Ok(Ok(there)) if there.missing.is_empty() => {
+            let fingerprint = sources::fingerprint(&there.objects, &source.mapping);
+            Some((there.objects, fingerprint))
         }
-        Ok(Ok(Resolved::Missing { .. })) => None,
+        Ok(Ok(_)) => None,
         Ok(Err(error)) => {
             tracing::warn!(%error, "left to the opening");
             None

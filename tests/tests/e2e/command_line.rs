@@ -1,59 +1,10 @@
 //! What an operator does, by the command line: check, import, watch, approve, and every way in which that is refused.
 
 use crate::csv;
-use crate::issuer::Pool;
-use crate::merchant::Merchant;
+use crate::office::Office;
 use crate::terminal::Shell;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use uuid::Uuid;
-
-/// A merchant, an operator of its own, and a folder.
-struct Office {
-    merchant: Merchant,
-    shell: Shell,
-    folder: PathBuf,
-}
-
-impl Office {
-    async fn new(name: &str) -> Self {
-        let merchant = Merchant::new(name).await;
-        let email = format!("{}@example.com", merchant.id);
-        let token = {
-            let pool = Pool::trusted(&merchant.stack);
-            pool.user(&email, true).await;
-            pool.good_token(&email).await
-        };
-        // The first request makes the user.
-        assert_eq!(merchant.stack.get(Some(&token), "/imports").await.status, 200);
-        let member = format!(
-            "INSERT INTO merchant_members (merchant_id, user_id) SELECT '{}', id FROM users WHERE email = '{email}'",
-            merchant.id
-        );
-        merchant.db.batch_execute(&member).await.expect("a member");
-        let folder = std::env::temp_dir().join(format!("onceload-e2e-{}", merchant.id));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let shell =
-            Shell { api_url: merchant.stack.file.api_url.clone(), token, merchant: merchant.id.to_string() };
-        Self { merchant, shell, folder }
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.folder.join(name);
-        std::fs::write(&path, bytes).expect("a file");
-        path.display().to_string()
-    }
-
-    fn folder(&self) -> &str {
-        self.folder.to_str().expect("a path")
-    }
-}
-
-impl Drop for Office {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_folder_to_production() {

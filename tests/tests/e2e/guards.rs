@@ -1,10 +1,12 @@
 //! Double clicks, second tabs and retries of the network: one import, one migration, whoever asks how often.
 
+use crate::blocker::Blocker;
 use crate::csv;
 use crate::issuer::claims;
 use crate::merchant::Merchant;
 use crate::stack::{Answer, until, value};
 use crate::swept::sweep;
+use aws_sdk_sfn::types::ExecutionStatus;
 use onceload_tests::fixture::{closed_endpoint, states_at};
 use onceload_tests::http::{request, said};
 use serde_json::{Value, json};
@@ -159,6 +161,46 @@ async fn killed_between_commit_and_start() {
     assert_eq!(operator.show().await["status"], "cancelled");
 }
 
+/// Who is taken for dead is stopped on the engine, and its insert, which was alive all the time, writes nothing.
+#[tokio::test]
+async fn a_superseded_execution_is_stopped() {
+    let merchant = Merchant::new("superseded").await;
+    let operator = Operator::of(&merchant).await;
+    let key = merchant.key("uploads", "a.csv");
+    let codes = csv::codes("A", 0..20);
+    merchant.put(&key, csv::file(&codes)).await;
+    let body = json!({ "merchant_id": merchant.id, "files": [key] });
+    let first = job_of(&operator.post(QUEUE, None, &body).await, 202);
+    merchant.reaches(&first, "awaiting_approval").await;
+    let hold = format!("INSERT INTO codes (merchant_id, code) VALUES ('{}', '{}')", merchant.id, codes[10]);
+    let insert = Blocker::holding(&merchant.stack, &hold).await;
+    assert_eq!(merchant.approve(&first, 20).await.status, 202);
+    insert.port_of_waiter(&merchant.stack).await;
+
+    let silence = format!(
+        "UPDATE user_profiles SET heartbeat_at = now() - interval '16 min' WHERE job_id = '{first}';
+         UPDATE codes_import_jobs SET heartbeat_at = now() - interval '16 min' WHERE id = '{first}'"
+    );
+    // It beats every second: silent again until the start comes before the next beat.
+    let second = until("a second import", async || {
+        merchant.db.batch_execute(&silence).await.expect("silence");
+        let answer = operator.post(QUEUE, None, &body).await;
+        assert!([202, 409].contains(&answer.status), "{answer:?}");
+        (answer.status == 202).then(|| job_of(&answer, 202))
+    })
+    .await;
+    let stopped = merchant.execution_of(&first).await;
+    assert_eq!(stopped.status, ExecutionStatus::Aborted, "{stopped:?}");
+    insert.lets_go().await;
+    let waiting = merchant.reaches(&second, "awaiting_approval").await;
+    assert_eq!(waiting["counts"]["clean"], json!(20), "the first has written nothing");
+    let failed = merchant.import(&first).await;
+    assert_eq!((&failed["status"], &failed["attempt"]), (&json!("failed"), &json!(2)));
+    assert!(failed["error_message"].as_str().is_some_and(|why| why.contains(&second)), "{failed:#}");
+    assert_eq!(merchant.cancel(&second).await.status, 202);
+    assert_eq!((merchant.code_count().await, merchant.at_rest().await), (0, 2));
+}
+
 /// The stack's database and bucket, and nobody where Step Functions should be.
 async fn without_step_functions(merchant: &Merchant) -> App {
     let file = &merchant.stack.file;
@@ -176,6 +218,7 @@ async fn without_step_functions(merchant: &Merchant) -> App {
             event_bus_name: "default".into(),
             approval_timeout: Duration::from_secs(604_800),
             staging_retention_days: 7,
+            upload_retention_days: 30,
             load_concurrency: 4,
             mark_concurrency: 4,
         },

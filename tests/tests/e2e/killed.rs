@@ -94,7 +94,7 @@ async fn the_loader_is_cancelled_in_the_middle() {
 
 /// The job queues behind `busy`; then that gives way, and the loader is held where it clears the rejects of an
 /// earlier load.
-async fn held_at_its_rejects(merchant: &Merchant, job: &str, busy: &str) -> Blocker {
+pub async fn held_at_its_rejects(merchant: &Merchant, job: &str, busy: &str) -> Blocker {
     until("the queue", async || {
         (merchant.import(job).await["phase"] == json!("waiting_for_merchant")).then_some(())
     })

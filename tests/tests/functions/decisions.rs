@@ -298,3 +298,58 @@ async fn the_merchant_is_busy() {
     second.until(State::Done).await.expect(State::Done);
     assert_eq!(bench.codes().await, 2);
 }
+
+/// The cancel comes after the step's last look: its last statement alone keeps the codes out.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_after_the_last_look() {
+    let bench = Bench::new().await;
+    let mut run = waiting(&bench, "a.csv", "code\nA\nB\nC\n").await;
+    run.approve(&bench.actor).await;
+    // The only chunk waits for a row that somebody else is writing. The step looks before a chunk, never after it.
+    let other = bench.db.connect().await;
+    let hold = format!("INSERT INTO codes (merchant_id, code) VALUES ('{}', 'B')", bench.merchant);
+    other.batch_execute(&format!("BEGIN; {hold}")).await.expect("a row in the way");
+    let inserter = {
+        let run = Run { app: app(&bench.db, &bench.s3), ..run.clone() };
+        tokio::spawn(async move { run.insert().await })
+    };
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '-- staging.insert%'";
+    bench.db.until("the insert waits in its chunk", waits).await;
+    assert!(matches!(run.cancel(&bench.actor).await, Decision::Taken { .. }));
+    other.batch_execute("ROLLBACK").await.expect("out of the way");
+    let error = inserter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StepErrorKind::Cancelled, "{error}");
+    assert_eq!(bench.codes().await, 0, "all or nothing");
+    assert_eq!(run.until(State::Done).await.error().kind, StepErrorKind::Cancelled);
+    assert_eq!(bench.status(run.job).await, "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_approves_in_time() {
+    let bench = Bench::new().await;
+    let run = waiting(&bench, "a.csv", "code\nA\n").await;
+    // The state machine's wait is over: it has no words of its own.
+    for _ in 0..2 {
+        assert_eq!(run.close_caught("States.Timeout", "").await.unwrap().status, Some(Status::Expired));
+    }
+    let job = bench.job(run.job).await;
+    assert_eq!((&job["status"], &job["leased"]), (&json!("expired"), &json!(false)));
+    assert_eq!(job["error_message"], json!("nobody approved the import in time"));
+    assert_eq!(bench.outbox(run.job).await, ["state_changed", "state_changed"], "announced once");
+    assert_eq!(
+        run.decide_approval(&bench.actor, 1, false).await,
+        Decision::WrongState(Status::Expired),
+        "too late"
+    );
+    assert_eq!(run.retry(&bench.actor).await, Decision::WrongState(Status::Expired));
+
+    // Approved just as it ran out: the approval holds, so the import has not expired. It failed, and can be retried.
+    let mut run = waiting(&bench, "b.csv", "code\nB\n").await;
+    run.approve(&bench.actor).await;
+    assert_eq!(run.close_caught("States.Timeout", "").await.unwrap().status, Some(Status::Failed));
+    assert!(matches!(run.retry(&bench.actor).await, Decision::Taken { .. }));
+    run = Run::of_job(&bench.app, run.job, 2);
+    run.finish(&bench.actor).await.expect(State::Done);
+    assert_eq!(bench.codes().await, 1);
+}

@@ -236,3 +236,26 @@ async fn nothing_of_it_while_an_import_works() {
     assert_eq!(tasks(&bench).await, 0);
     run.finish(&bench.actor).await.expect(State::Done);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_shows_its_pace() {
+    let bench = Bench::new().await;
+    let mut run =
+        bench.file("a.csv", format!("code\n{}", (0..40).map(|n| format!("C{n}\n")).collect::<String>()));
+    run.finish(&bench.actor).await.expect(State::Done);
+    let operator = Operator::of(&bench, bench.actor.user).await;
+    let path = format!("/imports/{}", run.job);
+    let asked = operator.post(&format!("{path}/rollback"), json!({ "confirm": "DELETE" })).await;
+    assert_eq!((&asked.body["rate"], &asked.body["eta_seconds"]), (&json!(null), &json!(null)), "{asked:?}");
+    bench
+        .db
+        .exec(&format!(
+            "INSERT INTO import_progress (job_id, attempt, step, part, rows_done, bytes_done, started_at, updated_at)
+             VALUES ('{}', 1, 'rollback', 0, 30, 0, now() - interval '3 s', now())",
+            run.job
+        ))
+        .await;
+    let under_way = operator.say("GET", &path, "", None).await.body;
+    assert_eq!((&under_way["rate"], &under_way["eta_seconds"]), (&json!(10.0), &json!(1.0)), "{under_way:#}");
+    assert_eq!(under_way["counts"]["deleted"], json!(null), "not before it is committed");
+}

@@ -67,6 +67,7 @@ async fn deletes_the_jobs_codes_and_no_others() {
     let job = bench.job(run.job).await;
     assert_eq!((&job["status"], &job["leased"]), (&json!("rolled_back"), &json!(false)));
     assert_eq!((&job["codes_deleted"], &job["codes_kept"]), (&json!(500), &json!(0)));
+    assert_eq!(job["merchant_total"], json!(301), "counted again");
     assert!(job["rolled_back_at"].is_string() && job["completed_at"].is_string());
     assert_eq!(epoch(&bench).await, before + 1);
     assert_eq!(

@@ -1,7 +1,8 @@
 //! Uploads through links: signed for one object, one size and a short time; completed once, and only as declared.
 
 use onceload_tests::Bench;
-use onceload_tests::fixture::{add_member, add_merchant};
+use onceload_tests::drive::budget;
+use onceload_tests::fixture::{add_member, add_merchant, closed_endpoint, objects_at};
 use onceload_tests::http::{Said, request, said};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -252,4 +253,49 @@ async fn nobody_else_and_nothing_else() {
     assert!(largest.body["parts"].as_array().unwrap().len() <= 2000);
     // A session token of Lambda's makes each link about 1,400 bytes longer than here.
     assert!(largest.body.to_string().len() + 2000 * 1400 < 5_500_000, "{}", largest.body.to_string().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sweep_forgets_uploads_whose_objects_are_gone() {
+    let bench = Bench::new().await;
+    let sweep = async || sweep_imports::handle(bench.app.clone(), json!({}), budget()).await;
+    let done = declare(&bench, "done.csv", 7, Some("spring")).await;
+    assert_eq!(put(&done.body["url"], b"code\nA\n".to_vec()).await.0, 200);
+    assert_eq!(complete(&bench, &done, &json!([])).await.status, 201);
+    declare(&bench, "large.csv", 20 * MIB, Some("spring")).await;
+    declare(&bench, "young.csv", 20 * MIB, Some("spring")).await;
+    assert_eq!(bench.s3.open_multiparts().len(), 2);
+    let age = async |days: u32| {
+        let sql = format!(
+            "UPDATE uploads SET expires_at = now() - interval '{days} days' WHERE key NOT LIKE '%/young.csv'"
+        );
+        bench.db.exec(&sql).await;
+    };
+    // 30 days is how long objects stay, and what is there is not forgotten.
+    age(31).await;
+    assert_eq!(sweep().await.unwrap().uploads_forgotten, 0);
+    assert_eq!(declare(&bench, "done.csv", 7, Some("spring")).await.status, 409);
+    age(33).await;
+    assert_eq!(sweep().await.unwrap().uploads_forgotten, 2);
+    assert_eq!(bench.s3.open_multiparts().len(), 1, "what was never completed is let go of");
+    assert!(bench.db.value("SELECT string_agg(key, ',') FROM uploads").await.ends_with("/young.csv"));
+    assert_eq!(sweep().await.unwrap().uploads_forgotten, 0, "once");
+    let again = declare(&bench, "done.csv", 7, Some("spring")).await;
+    assert_eq!(again.status, 201, "the name is free");
+    assert_ne!(again.body["upload_id"], done.body["upload_id"]);
+}
+
+/// Parts that can't be let go of now are let go of by a later sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_not_forgotten_before_its_parts_are() {
+    let bench = Bench::new().await;
+    declare(&bench, "large.csv", 20 * MIB, None).await;
+    bench.db.exec("UPDATE uploads SET expires_at = now() - interval '33 days'").await;
+    let mut cut_off = bench.app.clone();
+    cut_off.objects = objects_at(&closed_endpoint());
+    let error = sweep_imports::handle(cut_off, json!({}), budget()).await.unwrap_err();
+    assert!(error.message.contains("old uploads"), "{error}");
+    assert_eq!(bench.db.int("SELECT count(*) FROM uploads").await, 1);
+    let swept = sweep_imports::handle(bench.app.clone(), json!({}), budget()).await.unwrap();
+    assert_eq!((swept.uploads_forgotten, bench.s3.open_multiparts().len()), (1, 0));
 }

@@ -2,11 +2,11 @@
 -- What GET /imports shows, one job or a page. Keyset: ($6, $7) is the last row of the page before.
 SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.created_by, j.completed_at, j.rolled_back_at,
        j.source_info, j.records, j.staged, j.rejected, j.skipped, j.internal_duplicates, j.database_duplicates,
-       j.both_duplicates, j.total_codes_to_insert, j.codes_inserted, j.late_duplicates, j.merchant_total, j.blocked, j.verification,
+       j.both_duplicates, j.total_codes_to_insert, j.codes_inserted, j.late_duplicates, j.codes_deleted, j.codes_kept, j.merchant_total, j.blocked, j.verification,
        j.error_message, j.validation_errors, j.awaiting_since,
        f.files_total, f.files_loaded, f.files_failed, f.bytes_total, f.bytes_loaded, f.records_loaded, f.staged_loaded,
        f.rejected_loaded, f.skipped_loaded,
-       p.rows_loading, p.bytes_loading, p.load_seconds, p.rows_inserting, p.insert_seconds,
+       p.rows_loading, p.bytes_loading, p.load_seconds, p.rows_inserting, p.insert_seconds, p.rows_deleting, p.delete_seconds,
        c.chunks_total, c.chunks_done
   FROM codes_import_jobs j
  CROSS JOIN LATERAL (
@@ -24,7 +24,10 @@ SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.create
                                  - min(p.started_at) FILTER (WHERE p.step = 'load'))::float8 AS load_seconds,
               coalesce(max(p.rows_done) FILTER (WHERE p.step = 'insert'), 0)::bigint AS rows_inserting,
               extract(epoch FROM max(p.updated_at) FILTER (WHERE p.step = 'insert')
-                                 - min(p.started_at) FILTER (WHERE p.step = 'insert'))::float8 AS insert_seconds
+                                 - min(p.started_at) FILTER (WHERE p.step = 'insert'))::float8 AS insert_seconds,
+              coalesce(max(p.rows_done) FILTER (WHERE p.step = 'rollback'), 0)::bigint AS rows_deleting,
+              extract(epoch FROM max(p.updated_at) FILTER (WHERE p.step = 'rollback')
+                                 - min(p.started_at) FILTER (WHERE p.step = 'rollback'))::float8 AS delete_seconds
          FROM import_progress p
          LEFT JOIN import_files l ON p.step = 'load' AND l.job_id = p.job_id AND l.file_no = p.part
         WHERE p.job_id = j.id AND p.attempt = j.attempt) p

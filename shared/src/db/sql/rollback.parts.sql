@@ -1,4 +1,10 @@
 -- rollback.parts
--- Where a job's codes lie in the heap, in parts of $2 blocks: claimed ones were moved. Found by the BRIN on the job.
-SELECT ((ctid::text::point)[0]::bigint / $2) AS part, count(*) AS codes, count(*) FILTER (WHERE claimed) AS claimed
-  FROM codes WHERE import_job_id = $1 GROUP BY 1 ORDER BY 1
+-- Where a job's codes lie in the heap, in parts of $2 blocks: claimed ones were moved. Found by the BRIN on the job. Row
+-- addresses are compared, not taken apart as text; OFFSET 0 lets the few groups be hashed, where they would be sorted.
+SELECT part, count(*) AS codes, count(*) FILTER (WHERE claimed) AS claimed
+  FROM (SELECT width_bucket(ctid, (
+                   SELECT array_agg(format('(%s,0)', n * $2)::tid ORDER BY n)
+                     FROM generate_series(0, pg_relation_size('codes') / current_setting('block_size')::bigint / $2) AS n
+               ))::bigint - 1 AS part, claimed
+          FROM codes WHERE import_job_id = $1 OFFSET 0) AS found
+ GROUP BY part ORDER BY part

@@ -1,0 +1,283 @@
+//! What follows an import, by the command line: verify, export, roll back, clear; cancel and retry; and who may not.
+
+use crate::blocker::Blocker;
+use crate::csv;
+use crate::killed::held_at_its_rejects;
+use crate::merchant::counts;
+use crate::office::Office;
+use crate::stack::{rows, until};
+use crate::terminal::{Ended, Shell};
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::Path;
+
+const NOBODYS: &str = "0197a3c0-0000-7000-8000-0000000000ff";
+
+/// A downloaded report as text.
+fn unzipped(path: &Path) -> String {
+    let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+    text
+}
+
+/// The exit code as the shell and as the document has it.
+fn refused(ended: &Ended) -> (i32, String) {
+    let error = &ended.json()["error"];
+    assert_eq!(error["exit_code"], json!(ended.code), "{ended:?}");
+    (ended.code, error["message"].as_str().expect("words").to_owned())
+}
+
+/// Every verb on an import, without a question.
+const VERBS: [&[&str]; 8] = [
+    &["status"],
+    &["approve", "--confirm", "YES"],
+    &["cancel"],
+    &["retry"],
+    &["verify"],
+    &["export", "duplicates"],
+    &["rollback", "--confirm", "DELETE"],
+    &["clear", "--confirm", "CLEAR"],
+];
+
+async fn verb(shell: &Shell, verb: &[&str], job: &str) -> Ended {
+    let arguments = [&verb[..1], &[job], &verb[1..], &["--json"]].concat();
+    shell.run(&arguments).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verified_exported_rolled_back_and_cleared() {
+    let office = Office::new("command line afterwards").await;
+    let (merchant, shell) = (&office.merchant, &office.shell);
+    // 40 clean, 10 in production already, 10 twice; nothing is rejected.
+    let codes = csv::codes("A", 0..50);
+    merchant.has(&codes[40..]).await;
+    office.put("a.csv", &csv::file(&codes));
+    office.put("b.csv", &csv::file(&codes[..10]));
+    let imported = shell.run(&["import", office.folder(), "--json"]).await;
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let job = imported.json()["job_id"].as_str().expect("an id").to_owned();
+
+    // Not while it waits; nobody's; somebody else's.
+    for what in &VERBS[3..] {
+        let ended = verb(shell, what, &job).await;
+        match what[0] {
+            "export" => assert_eq!(ended.code, 0, "what waits has its duplicates: {ended:?}"),
+            _ => assert_eq!(refused(&ended).0, 3, "{what:?}: {ended:?}"),
+        }
+    }
+    let stranger = Shell { token: merchant.stack.token(1).to_owned(), ..shell.clone() };
+    for what in VERBS {
+        assert_eq!(refused(&verb(shell, what, NOBODYS).await).0, 4, "{what:?}");
+        assert_eq!(refused(&verb(&stranger, what, &job).await).0, 4, "{what:?}");
+    }
+    let approved = shell.run(&["approve", &job, "--confirm", "YES", "--clean-count", "40", "--json"]).await;
+    assert_eq!((approved.code, &approved.json()["status"]), (0, &json!("completed")), "{approved:?}");
+
+    // verify: as it is, and when a code was lost by other means.
+    let verified = shell.run(&["verify", "last"]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_eq!(verified.text.trim_end(), "Verified: 40 codes expected, 40 found, the checksum is the same.");
+    let lose =
+        format!("UPDATE codes SET import_job_id = NULL WHERE import_job_id = '{job}' AND code = 'A-00007'");
+    merchant.db.batch_execute(&lose).await.expect("a lost code");
+    let off = shell.run(&["verify", "last", "--json"]).await;
+    let (code, says) = refused(&off);
+    assert_eq!(code, 1, "{off:?}");
+    assert!(says.contains("39 codes in production, 40 were inserted"), "{says}");
+    assert_eq!(off.json()["error"]["answer"]["verification"]["verified"], json!(false));
+    let found =
+        lose.replace("= NULL WHERE", "= $ WHERE").replace(&format!("import_job_id = '{job}' AND"), "");
+    let found = format!("{} AND merchant_id = '{}'", found.replace('$', &format!("'{job}'")), merchant.id);
+    merchant.db.batch_execute(&found).await.expect("it is back");
+    let verified = shell.run(&["verify", &job, "--json"]).await;
+    assert_eq!((verified.code, &verified.json()["verification"]["verified"]), (0, &json!(true)));
+
+    exports(&office, &job).await;
+    rolled_back(&office, &job).await;
+    cleared(&office, &job).await;
+
+    let history = shell.run(&["history", "--status", "rolled_back", "--limit", "5", "--json"]).await;
+    assert_eq!(history.json()["imports"][0]["job_id"], json!(job), "{history:?}");
+    let month = merchant.import(&job).await["created_at"].as_str().expect("a time")[..7].to_owned();
+    for (filter, value, count) in [
+        ("--month", month.as_str(), 1),
+        ("--month", "2020-01", 0),
+        ("--status", "failed", 0),
+        ("--user", NOBODYS, 0),
+    ] {
+        let history = shell.run(&["history", filter, value, "--json"]).await;
+        let found = history.json()["imports"].as_array().map(Vec::len);
+        assert_eq!((history.code, found), (0, Some(count)), "{filter} {value}: {history:?}");
+    }
+    assert_eq!(shell.run(&["history", "--month", "2020-01"]).await.text.trim_end(), "No imports.");
+    assert_eq!(refused(&shell.run(&["history", "--month", "last", "--json"]).await).0, 2);
+    merchant.at_rest().await;
+}
+
+async fn exports(office: &Office, job: &str) {
+    let shell = &office.shell;
+    let reports = Path::new(office.folder()).join("reports");
+    let to = reports.to_str().expect("a path");
+    let exported = shell.run(&["export", job, "duplicates", "-o", to]).await;
+    assert_eq!(exported.code, 0, "{exported:?}");
+    let path = reports.join("duplicates.csv.gz");
+    assert!(exported.text.starts_with(path.to_str().expect("a path")), "{exported:?}");
+    let text = unzipped(&path);
+    assert_eq!(text.matches(",INTERNAL_DUPLICATE\n").count(), 10, "{text}");
+    assert_eq!(text.matches(",DATABASE_DUPLICATE\n").count(), 10, "{text}");
+
+    // An empty set is a file with a header.
+    let none = shell.run(&["export", job, "rejects", "-o", to, "--json"]).await;
+    assert_eq!((none.code, &none.json()["export"]["rows"]), (0, &json!(0)), "{none:?}");
+    let files = none.json()["export"]["files"].clone();
+    assert_eq!(files.as_array().map(Vec::len), Some(1), "{files}");
+    assert!(files[0].get("url").is_none(), "a link is as good as a password: {files}");
+    let text = unzipped(Path::new(files[0]["path"].as_str().expect("a path")));
+    assert_eq!(text, "record_number,line_number,reason,detail,complete\n");
+    let unlisted = shell.run(&["export", job, "claimed", "--json"]).await;
+    assert_eq!(refused(&unlisted).0, 4, "nothing was rolled back: {unlisted:?}");
+    assert_eq!(shell.run(&["export", job, "everything"]).await.code, 2);
+    let unwritable =
+        shell.run(&["export", job, "rejects", "-o", path.to_str().expect("a path"), "--json"]).await;
+    assert_eq!(refused(&unwritable).0, 2, "a file is no folder: {unwritable:?}");
+
+    // Nothing is exported, verified, rolled back or cleared while an import works.
+    let working = office.merchant.is_busy().await;
+    for what in &VERBS[4..] {
+        let (code, says) = refused(&verb(shell, what, &working).await);
+        assert_eq!(code, 3, "{what:?}: {says}");
+        assert!(says.contains("loading"), "{what:?}: {says}");
+    }
+    let (code, says) = refused(&verb(shell, VERBS[6], job).await);
+    assert!(code == 3 && says.contains("Another import of this merchant is working"), "{says}");
+    office.merchant.gives_way(&working).await;
+}
+
+async fn rolled_back(office: &Office, job: &str) {
+    let (merchant, shell) = (&office.merchant, &office.shell);
+    let claim = format!("UPDATE codes SET claimed = true WHERE import_job_id = '{job}' AND code LIKE '%1'");
+    merchant.db.batch_execute(&claim).await.expect("claims");
+
+    let mut rollback = shell.terminal(&["rollback", "last"]);
+    rollback
+        .shows("Delete the 40 codes of this import? Those that were claimed since stay. Type DELETE: ")
+        .await;
+    rollback.types("delete");
+    let (code, screen) = rollback.ends().await;
+    assert!(code == 3 && screen.contains("Nothing was changed"), "{code}: {screen}");
+    let nobody = shell.run(&["rollback", "last"]).await;
+    assert!(nobody.code == 2 && nobody.errors.contains("--confirm DELETE"), "{nobody:?}");
+    assert_eq!(merchant.codes_of(job).await, 40);
+
+    let mut rollback = shell.terminal(&["rollback", "last"]);
+    rollback.shows("Type DELETE: ").await;
+    rollback.types("DELETE");
+    let (code, screen) = rollback.ends().await;
+    assert_eq!(code, 0, "{screen}");
+    let shown = |name: &str| {
+        let line = screen.lines().rev().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name}: {screen}")).split_whitespace().nth(1).map(str::to_owned)
+    };
+    assert!(screen.contains(&format!("Import {job}: rolled back")), "{screen}");
+    assert_eq!((shown("deleted").as_deref(), shown("kept").as_deref()), (Some("36"), Some("4")), "{screen}");
+    assert_eq!((merchant.codes_of(job).await, merchant.code_count().await), (4, 14));
+    until("the merchant's codes counted again", async || {
+        (counts(&merchant.import(job).await, ["merchant_total"]) == [14]).then_some(())
+    })
+    .await;
+    let (code, says) = refused(&verb(shell, VERBS[6], job).await);
+    assert!(code == 3 && says.contains("rolled back"), "{says}");
+    assert_eq!(refused(&verb(shell, VERBS[4], job).await).0, 3, "there is nothing to verify");
+
+    let reports = Path::new(office.folder()).join("reports");
+    let list = shell.run(&["export", "last", "claimed", "-o", reports.to_str().expect("a path")]).await;
+    assert_eq!(list.code, 0, "{list:?}");
+    assert_eq!(unzipped(&reports.join("claimed.csv.gz")).lines().count(), 5);
+}
+
+async fn cleared(office: &Office, job: &str) {
+    let (merchant, shell) = (&office.merchant, &office.shell);
+    let mut clear = shell.terminal(&["clear", job]);
+    clear.shows("Type CLEAR: ").await;
+    clear.types("YES");
+    let (code, screen) = clear.ends().await;
+    assert!(code == 3 && screen.contains("Nothing was changed"), "{code}: {screen}");
+    assert_ne!(merchant.staging(job, 'b').await.len(), 0);
+    let mut clear = shell.terminal(&["clear", job]);
+    clear.shows("Type CLEAR: ").await;
+    clear.types("CLEAR");
+    let (code, screen) = clear.ends().await;
+    assert!(code == 0 && screen.contains("are gone"), "{code}: {screen}");
+    assert_eq!(merchant.staging(job, 'b').await.len() + merchant.staging(job, 'd').await.len(), 0);
+    assert_eq!(shell.run(&["clear", job, "--confirm", "CLEAR"]).await.code, 0, "twice is once");
+    // What was exported is there, what was not can't be made any more.
+    let reports = Path::new(office.folder()).join("again");
+    let again = shell.run(&["export", job, "duplicates", "-o", reports.to_str().expect("a path")]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(reports.join("duplicates.csv.gz").exists());
+    let (code, says) = refused(&shell.run(&["export", job, "report", "--json"]).await);
+    assert!(code == 3 && says.contains("gone"), "{says}");
+}
+
+/// `cancel` waits until whoever works has stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_while_it_works() {
+    let office = Office::new("cancelled by command").await;
+    let (merchant, shell) = (&office.merchant, &office.shell);
+    let cancelled = async |job: &str, held: Blocker| {
+        let cancelling = tokio::spawn({
+            let (shell, job) = (shell.clone(), job.to_owned());
+            async move { shell.run(&["cancel", &job, "--json"]).await }
+        });
+        let asked = format!("SELECT FROM codes_import_jobs WHERE id = '{job}' AND phase = 'cancelling'");
+        until("the request", async || (!rows(&merchant.db, &asked).await.is_empty()).then_some(())).await;
+        held.lets_go().await;
+        let ended = cancelling.await.expect("a task");
+        assert_eq!((ended.code, &ended.json()["status"]), (0, &json!("cancelled")), "{ended:?}");
+    };
+    // While a file is loaded.
+    let busy = merchant.is_busy().await;
+    merchant.put(&merchant.key("import", "a.csv"), csv::file(&csv::codes("A", 0..20))).await;
+    let job = merchant.only_import().await;
+    let loader = held_at_its_rejects(merchant, &job, &busy).await;
+    cancelled(&job, loader).await;
+    // While its codes are inserted.
+    let codes = csv::codes("B", 0..20);
+    let file = office.put("b.csv", &csv::file(&codes));
+    let imported = shell.run(&["import", &file, "--json"]).await;
+    let job = imported.json()["job_id"].as_str().expect("an id").to_owned();
+    let hold = format!("INSERT INTO codes (merchant_id, code) VALUES ('{}', '{}')", merchant.id, codes[10]);
+    let insert = Blocker::holding(&merchant.stack, &hold).await;
+    let approved = shell.run(&["approve", &job, "--confirm", "YES", "--no-follow", "--json"]).await;
+    assert_eq!((approved.code, &approved.json()["status"]), (0, &json!("processing")), "{approved:?}");
+    insert.port_of_waiter(&merchant.stack).await;
+    cancelled(&job, insert).await;
+    assert_eq!(refused(&verb(shell, VERBS[2], &job).await).0, 3, "it is over");
+    assert_eq!(merchant.code_count().await, 0);
+    merchant.at_rest().await;
+}
+
+/// An import that failed because nothing was there goes on once something is.
+#[tokio::test(flavor = "multi_thread")]
+async fn retried_once_the_fault_is_mended() {
+    let office = Office::new("retried by command").await;
+    let (merchant, shell) = (&office.merchant, &office.shell);
+    let prefix = merchant.key("stage", "spring/");
+    let failed = shell.run(&["import", "--prefix", &prefix, "--json"]).await;
+    let (code, says) = refused(&failed);
+    assert!(code == 1 && says.contains("there is no file under"), "{says}");
+    let (code, says) = refused(&shell.run(&["retry", "last", "--json"]).await);
+    assert!(code == 1 && says.contains("there is no file under"), "not yet: {says}");
+    merchant.put(&format!("{prefix}a.csv"), csv::file(&csv::codes("A", 0..20))).await;
+    let mut retry = shell.terminal(&["retry", "last"]);
+    retry.shows("It waits for approval").await;
+    let (code, screen) = retry.ends().await;
+    assert_eq!(code, 0, "{screen}");
+    let status = shell.run(&["status", "--json"]).await.json();
+    assert_eq!((&status["attempt"], &status["error_message"]), (&json!(3), &Value::Null), "{status:#}");
+    assert_eq!(counts(&status, ["records", "clean"]), [20, 20]);
+    assert_eq!(refused(&shell.run(&["retry", "last", "--json"]).await).0, 3, "it has not failed");
+    assert_eq!(shell.run(&["cancel", "last", "--json"]).await.json()["status"], json!("cancelled"));
+    merchant.at_rest().await;
+}
