@@ -146,5 +146,7 @@ mod tests {
             summary.contains("records") && !summary.contains("clean"),
             "what is not known is not shown: {summary}"
         );
+        let job = json!({ "job_id": "j", "status": "completed", "phase": "rolling_back", "rate": 10.0, "eta_seconds": 1.0 });
+        assert_eq!(progress(&job), "rolling back, 10 rows/s, 1 s left");
     }
 }
