@@ -8,10 +8,12 @@ use onceload_tests::upkeep::ask;
 use onceload_tests::{Ask, Bench, Run, State};
 use serde_json::{Value, json};
 use shared::db::maintenance::Asked;
+use shared::db::pool::client;
+use shared::db::tasks;
 use shared::domain::ids::JobId;
 use shared::domain::job::Status;
 use shared::domain::step::{StepError, StepErrorKind};
-use shared::domain::task::{Claimed, ExportKind};
+use shared::domain::task::{Claimed, ExportKind, TaskStatus};
 use std::fmt::Write;
 
 const KEEP: Ask = Ask::Rollback(Claimed::Keep);
@@ -118,6 +120,24 @@ async fn claimed_codes_are_kept_and_listed_or_deleted() {
     let left = bench.db.column("SELECT code FROM codes WHERE claimed ORDER BY 1").await;
     assert_eq!(left.len(), 10);
     assert_eq!(codes_of(&bench, kept.job).await, 10);
+
+    // Codes are gone before the list is written: until then it is under way, not missing.
+    let listed = async || {
+        let connection = bench.app.db.connection().await.unwrap();
+        let exports = tasks::exports(client(&connection), kept.job).await.unwrap();
+        exports
+            .into_iter()
+            .filter(|export| export.kind == "claimed")
+            .map(|export| export.status)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [TaskStatus::Done]);
+    bench
+        .db
+        .exec("UPDATE import_tasks SET status = 'active', result = NULL, finished_at = NULL WHERE action = 'rollback'")
+        .await;
+    assert_eq!(listed().await, [TaskStatus::Active]);
+    bench.forget_tasks().await;
 
     let deleted = imported(&bench, "b.csv", numbered("B", 100)).await;
     claim(deleted.job).await;
