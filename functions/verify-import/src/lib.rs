@@ -36,13 +36,17 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Value>
             return Ok(result);
         }
     }
-    let verification = verify::verify(&app.db, input.job_id, input.task_id, budget.left()).await?;
+    // Housekeeping beside it, on the other connection: the next marking reads the index alone. Nothing depends on it.
+    let (verification, vacuumed) = tokio::join!(
+        verify::verify(&app.db, input.job_id, input.task_id, budget.left()),
+        verify::vacuum(&app.db, budget.left()),
+    );
+    if let Err(error) = vacuumed {
+        warn!(message = %error, causes = causes(&error), "VACUUM is left to autovacuum");
+    }
+    let verification = verification?;
     if !verification.verified {
         error!(job_id = %input.job_id, problems = ?verification.problems, "verification failed");
-    }
-    // Housekeeping: the next marking reads the index alone. Nothing depends on it.
-    if let Err(error) = verify::vacuum(&app.db, budget.left()).await {
-        warn!(message = %error, causes = causes(&error), "VACUUM is left to autovacuum");
     }
     if let Err(error) = verify::count_merchant(&app.db, input.job_id, budget.left()).await {
         warn!(message = %error, causes = causes(&error), "the merchant's codes were not counted");

@@ -1,4 +1,4 @@
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(1, verify_import::handle).await
+    shared::edge::serve_step(2, verify_import::handle).await
 }

@@ -1,9 +1,10 @@
 //! Adding up, looking at staging and production once more, and deciding; then waiting for a person.
 
-use super::error::DbError;
+use super::error::{DbError, DbResult};
 use super::pool::{Database, client};
+use super::staging::{self, Rechecked};
 use super::transaction::{Limits, begin, commit};
-use super::{chunks, files, jobs, outbox, sql, staging};
+use super::{chunks, files, jobs, outbox, sql};
 use crate::domain::ids::JobId;
 use crate::domain::job::Status;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
@@ -14,6 +15,8 @@ use tokio_postgres::types::Type;
 
 /// More late duplicates than this share of the clean codes ask for a new marking and a new approval.
 pub const MAX_LATE_SHARE: f64 = 0.01;
+
+const NAME: &str = "validate";
 
 /// The totals of the marking, by the names that operators' scripts know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,8 +49,7 @@ pub async fn validate(
     attempt: i32,
     time_left: Duration,
 ) -> StepResult<Validation> {
-    const NAME: &str = "validate";
-    let mut connection = db.connection().await?;
+    let connection = db.connection().await?;
     let moved = sql::JOBS_VALIDATING
         .run(client(&connection), &[(&job_id.0, Type::UUID), (&attempt, Type::INT4)])
         .await?;
@@ -63,35 +65,29 @@ pub async fn validate(
         )));
     }
 
+    // What comes next takes both connections.
+    drop(connection);
     let mut errors = Vec::new();
     let mut new_duplicates = 0;
     let mut lost = None;
-    {
-        let tx = begin(&mut connection, NAME, Limits::bulk(time_left)).await?;
-        for state in &states {
-            let seen = match staging::recheck(tx.client(), job_id, job.merchant.0, &state.chunk).await {
-                Err(error) if error.is_missing_table() => {
-                    lost = Some("a table is gone".to_owned());
-                    break;
-                }
-                seen => seen?,
-            };
-            if seen.rows != state.staged {
-                lost = Some(format!(
-                    "chunk {} has {} rows, {} were committed",
-                    state.chunk.number, seen.rows, state.staged
-                ));
-                break;
-            }
-            if seen.invalid > 0 {
-                errors
-                    .push(format!("chunk {}: {} staged rows break a rule", state.chunk.number, seen.invalid));
-            }
-            new_duplicates += (seen.existing - state.existing).max(0);
+    for (state, seen) in states.iter().zip(look_again(db, &job, &states, time_left).await?) {
+        let Some(seen) = seen else {
+            lost = Some("a table is gone".to_owned());
+            break;
+        };
+        if seen.rows != state.staged {
+            lost = Some(format!(
+                "chunk {} has {} rows, {} were committed",
+                state.chunk.number, seen.rows, state.staged
+            ));
+            break;
         }
+        if seen.invalid > 0 {
+            errors.push(format!("chunk {}: {} staged rows break a rule", state.chunk.number, seen.invalid));
+        }
+        new_duplicates += (seen.existing - state.existing).max(0);
     }
     if let Some(found) = lost {
-        drop(connection);
         return Err(jobs::staging_lost(db, job_id, attempt, &found).await);
     }
 
@@ -106,10 +102,10 @@ pub async fn validate(
         chunks_processed: states.len(),
     };
     if too_late(new_duplicates, mark.clean_count) {
-        drop(connection);
         let found = format!("{new_duplicates} of {} clean codes are in production by now", mark.clean_count);
         return Err(jobs::count_mismatch(db, job_id, attempt, &found).await);
     }
+    let connection = db.connection().await?;
     let loaded = files::list(client(&connection), job_id).await?;
     let staged: i64 = loaded.iter().filter_map(|file| file.counts).map(|counts| counts.staged).sum();
     if staged != mark.total_rows {
@@ -135,6 +131,33 @@ pub async fn validate(
         )));
     }
     Ok(validation)
+}
+
+/// Looks at every chunk again, half of them on each of two connections. `None`: its staging is gone.
+async fn look_again(
+    db: &Database,
+    job: &jobs::Job,
+    states: &[chunks::ChunkState],
+    time_left: Duration,
+) -> DbResult<Vec<Option<Rechecked>>> {
+    let half = async |of: &[chunks::ChunkState]| -> DbResult<Vec<Option<Rechecked>>> {
+        let mut connection = db.connection().await?;
+        let tx = begin(&mut connection, NAME, Limits::bulk(time_left)).await?;
+        let mut seen = Vec::with_capacity(of.len());
+        for state in of {
+            seen.push(match staging::recheck(tx.client(), job.id, job.merchant.0, &state.chunk).await {
+                Ok(rechecked) => Some(rechecked),
+                // The transaction is at its end, and so is this attempt of the import.
+                Err(error) if error.is_missing_table() => return Ok(vec![None; of.len()]),
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(seen)
+    };
+    let (first, second) = states.split_at(states.len() / 2);
+    let (mut seen, rest) = tokio::try_join!(half(first), half(second))?;
+    seen.extend(rest);
+    Ok(seen)
 }
 
 async fn save(
