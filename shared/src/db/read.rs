@@ -67,6 +67,25 @@ fn job_json(row: &Row) -> Value {
     // Before the files are summed up at the end of loading, what each has said so far.
     let so_far = |total: &str, loaded: &str| count(total).filter(|_| !loading).or_else(|| count(loaded));
     let (rate, eta) = pace(row);
+    let mut counts = json!({
+        "records": so_far("records", "records_loaded"),
+        "staged": so_far("staged", "staged_loaded"),
+        "rejected": so_far("rejected", "rejected_loaded"),
+        "skipped": so_far("skipped", "skipped_loaded"),
+        "internal_duplicates": count("internal_duplicates"),
+        "database_duplicates": count("database_duplicates"),
+        "both_duplicates": count("both_duplicates"),
+        "clean": count("total_codes_to_insert"),
+        "inserted": count("codes_inserted"),
+        "late_duplicates": count("late_duplicates"),
+        "merchant_total": count("merchant_total"),
+    });
+    // Only where there was a rollback.
+    for (name, column) in [("deleted", "codes_deleted"), ("kept", "codes_kept")] {
+        if let Some(count) = count(column) {
+            counts[name] = count.into();
+        }
+    }
     json!({
         "job_id": id,
         "merchant_id": row.get::<_, Uuid>("merchant_id"),
@@ -88,21 +107,7 @@ fn job_json(row: &Row) -> Value {
             "done": row.get::<_, i64>("bytes_loaded") + row.get::<_, i64>("bytes_loading"),
         },
         "chunks": { "total": row.get::<_, i64>("chunks_total"), "done": row.get::<_, i64>("chunks_done") },
-        "counts": {
-            "records": so_far("records", "records_loaded"),
-            "staged": so_far("staged", "staged_loaded"),
-            "rejected": so_far("rejected", "rejected_loaded"),
-            "skipped": so_far("skipped", "skipped_loaded"),
-            "internal_duplicates": count("internal_duplicates"),
-            "database_duplicates": count("database_duplicates"),
-            "both_duplicates": count("both_duplicates"),
-            "clean": count("total_codes_to_insert"),
-            "inserted": count("codes_inserted"),
-            "late_duplicates": count("late_duplicates"),
-            "deleted": count("codes_deleted"),
-            "kept": count("codes_kept"),
-            "merchant_total": count("merchant_total"),
-        },
+        "counts": counts,
         "rate": rate,
         "eta_seconds": eta,
         "blocked": row.get::<_, bool>("blocked"),
