@@ -6,7 +6,7 @@ use lambda_http::http::header::{HeaderValue, LOCATION};
 use serde_json::Value;
 use shared::db::communities;
 use shared::domain::community::NewCommunity;
-use shared::edge::http::{Answer, Problem, actor, body, claims, json};
+use shared::edge::http::{Answer, Problem, body, caller, claims, json};
 use shared::edge::{App, Done, once};
 
 /// The handler. Order of checks: 401, 403, 400/422, idempotency, work.
@@ -19,10 +19,10 @@ pub async fn handle(app: App, request: Request) -> Answer {
             "Confirm your e-mail address, sign in again, and then make a community.",
         ));
     }
-    let actor = actor(&app, &request).await?;
+    let caller = caller(&app, &request).await?;
     let new = NewCommunity::read(&body::<Value>(&request)?).map_err(|wrong| Problem::invalid(&wrong))?;
-    once(&app, &actor, &request, async |tx| {
-        let community = communities::create(tx, actor.user, &new).await?;
+    once(&app, &caller, &request, async |tx| {
+        let community = communities::create(tx, caller.user, &new).await?;
         let mut response = json(StatusCode::CREATED, &community)?;
         if let Ok(location) = HeaderValue::from_str(&format!("/communities/{}", community.community_id)) {
             response.headers_mut().insert(LOCATION, location);

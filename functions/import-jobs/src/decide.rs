@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use shared::db::Transaction;
 use shared::db::decisions::{self, Actor, Approval, Decision};
+use shared::db::users::Caller;
 use shared::domain::ids::JobId;
 use shared::edge::http::{Answer, Problem, body, json};
 use shared::edge::{App, Done, once};
@@ -20,7 +21,7 @@ struct ApproveBody {
     accept_duplicates: bool,
 }
 
-pub async fn approve(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+pub async fn approve(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
     find(app, actor, job).await?;
     let body: ApproveBody = body(request)?;
     if body.confirm != "YES" {
@@ -34,7 +35,7 @@ pub async fn approve(app: &App, actor: &Actor, job: JobId, request: &Request) ->
     .await
 }
 
-pub async fn cancel(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+pub async fn cancel(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
     find(app, actor, job).await?;
     once(app, actor, request, async |tx| {
         let decision = decisions::cancel(tx, actor, job).await?;
@@ -43,7 +44,7 @@ pub async fn cancel(app: &App, actor: &Actor, job: JobId, request: &Request) -> 
     .await
 }
 
-pub async fn retry(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+pub async fn retry(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
     find(app, actor, job).await?;
     once(app, actor, request, async |tx| {
         let decision = decisions::retry(tx, actor, job).await?;

@@ -16,12 +16,12 @@ use shared::db::pool::client;
 use shared::db::read::{self, Filter};
 use shared::domain::ids::JobId;
 use shared::edge::App;
-use shared::edge::http::{Answer, Problem, actor, json};
+use shared::edge::http::{Answer, Problem, caller, json};
 use uuid::Uuid;
 
 /// The handler of all `/imports` routes. Order of checks: 401, 404, 400/422, work.
 pub async fn handle(app: App, request: Request) -> Answer {
-    let actor = actor(&app, &request).await?;
+    let actor = caller(&app, &request).await?;
     let path = request.raw_http_path().to_owned();
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (request.method(), segments.as_slice()) {

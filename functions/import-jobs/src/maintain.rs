@@ -11,6 +11,7 @@ use shared::db::maintenance::{self, Asked};
 use shared::db::pool::client;
 use shared::db::tasks::{self, Export};
 use shared::db::transaction::{Limits, begin, commit};
+use shared::db::users::Caller;
 use shared::domain::ids::{JobId, MerchantId};
 use shared::domain::task::{Claimed, ExportKind, TaskStatus};
 use shared::edge::http::{Answer, Problem, body, json};
@@ -35,7 +36,7 @@ fn keep() -> Claimed {
     Claimed::Keep
 }
 
-pub async fn rollback(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+pub async fn rollback(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
     find(app, actor, job).await?;
     let body: RollbackBody = body(request)?;
     confirmed(&body.confirm, "DELETE", "roll back")?;
@@ -46,7 +47,7 @@ pub async fn rollback(app: &App, actor: &Actor, job: JobId, request: &Request) -
     .await
 }
 
-pub async fn verify(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+pub async fn verify(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
     find(app, actor, job).await?;
     once(app, actor, request, async |tx| {
         let messages = taken(maintenance::ask_verify(tx.client(), actor, job).await?, "verified")?;
@@ -61,7 +62,7 @@ struct ExportBody {
     kind: ExportKind,
 }
 
-pub async fn export(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
+pub async fn export(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
     let found = find(app, actor, job).await?;
     let ExportBody { kind } = body(request)?;
     let exists = exists(app, &found, job, kind).await?;

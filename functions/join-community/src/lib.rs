@@ -6,13 +6,13 @@ use serde_json::Value;
 use shared::db::communities;
 use shared::db::pool::client;
 use shared::domain::ids::CommunityId;
-use shared::edge::http::{Answer, Problem, actor, body, json};
+use shared::edge::http::{Answer, Problem, body, caller, json};
 use shared::edge::{App, Done, once};
 use uuid::Uuid;
 
 /// The handler. Order of checks: 401, 404, 400/422, idempotency, work.
 pub async fn handle(app: App, request: Request) -> Answer {
-    let actor = actor(&app, &request).await?;
+    let caller = caller(&app, &request).await?;
     let community = community_id(request.raw_http_path()).ok_or_else(Problem::not_found)?;
     let connection = app.db.connection().await?;
     if !communities::exists(client(&connection), community).await? {
@@ -20,8 +20,8 @@ pub async fn handle(app: App, request: Request) -> Answer {
     }
     drop(connection);
     nothing_in(&request)?;
-    once(&app, &actor, &request, async |tx| {
-        let membership = communities::join(tx.client(), community, actor.user).await?;
+    once(&app, &caller, &request, async |tx| {
+        let membership = communities::join(tx.client(), community, caller.user).await?;
         let status = if membership.new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(Done::from(json(status, &membership)?))
     })

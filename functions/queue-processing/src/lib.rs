@@ -7,12 +7,12 @@ use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::db::claims::{self, Claimed, Holder, Start};
-use shared::db::decisions::Actor;
 use shared::db::pool::client;
+use shared::db::users::Caller;
 use shared::domain::ids::JobId;
 use shared::domain::source::StartRequest;
 use shared::edge::deliver::deliver_promised;
-use shared::edge::http::{Answer, actor, body_of_member, json, try_again};
+use shared::edge::http::{Answer, body_of_member, caller, json, try_again};
 use shared::edge::metrics::{Metric, count};
 use shared::edge::start::{freeze, info, status_url};
 use shared::edge::{App, Done, once};
@@ -20,17 +20,17 @@ use std::time::Duration;
 
 /// The handler.
 pub async fn handle(app: App, request: Request) -> Answer {
-    let actor = actor(&app, &request).await?;
+    let caller = caller(&app, &request).await?;
     match *request.method() {
-        Method::GET => show(&app, &actor).await,
-        _ => queue(&app, &actor, &request).await,
+        Method::GET => show(&app, &caller).await,
+        _ => queue(&app, &caller, &request).await,
     }
 }
 
 /// The caller's own import.
-async fn show(app: &App, actor: &Actor) -> Answer {
+async fn show(app: &App, caller: &Caller) -> Answer {
     let connection = app.db.connection().await?;
-    let own = claims::own(client(&connection), actor.user).await?;
+    let own = claims::own(client(&connection), caller.user).await?;
     json(
         StatusCode::OK,
         &json!({
@@ -42,21 +42,21 @@ async fn show(app: &App, actor: &Actor) -> Answer {
     )
 }
 
-async fn queue(app: &App, actor: &Actor, request: &Request) -> Answer {
-    let asked: StartRequest = body_of_member(request, actor)?;
+async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
+    let asked: StartRequest = body_of_member(request, caller)?;
     let source = asked.check()?;
     let frozen = freeze(app, &source, None).await;
     let start = Start {
         job: JobId::generate(),
         merchant: source.merchant,
-        user: actor.user,
+        user: caller.user,
         source_info: info(&asked, "queue-processing", None),
         mapping: &source.mapping,
         options: source.options,
         frozen: frozen.as_ref(),
     };
     let mut refused = None;
-    let answer = once(app, actor, request, async |tx| match claims::queue(tx, &start).await? {
+    let answer = once(app, caller, request, async |tx| match claims::queue(tx, &start).await? {
         Claimed::Started { messages, stuck } => {
             if let Some(elapsed) = stuck {
                 count(Metric::SupersededImports);
@@ -64,7 +64,7 @@ async fn queue(app: &App, actor: &Actor, request: &Request) -> Answer {
                     job_id = %start.job,
                     "[QueueProcessing] Stuck import detected ({}min), allowing retry for user {}",
                     minutes(elapsed),
-                    actor.user
+                    caller.user
                 );
             }
             Ok(Done { response: started(start.job)?, messages })
@@ -80,7 +80,7 @@ async fn queue(app: &App, actor: &Actor, request: &Request) -> Answer {
     if let Some(holder) = refused {
         count(Metric::ImportConflicts);
         if holder.no_start {
-            claims::start_clock(client(&app.db.connection().await?), actor.user).await?;
+            claims::start_clock(client(&app.db.connection().await?), caller.user).await?;
         }
         deliver_promised(app).await;
     }

@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::json;
 use shared::db::claims::{self, Migration, Start};
 use shared::db::files::FrozenObject;
+use shared::db::users::Caller;
 use shared::domain::fault::FaultReason;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::domain::source::{Mapping, Source, StartRequest};
 use shared::edge::deliver::deliver_promised;
-use shared::edge::http::{Answer, Problem, actor, body_of_member, json, try_again};
+use shared::edge::http::{Answer, Problem, body_of_member, caller, json, try_again};
 use shared::edge::sources::{hex, sha256};
 use shared::edge::start::{freeze, info, status_url};
 use shared::edge::{App, Done, once};
@@ -26,8 +27,8 @@ struct RunBody {
 
 /// The handler.
 pub async fn handle(app: App, request: Request) -> Answer {
-    let actor = actor(&app, &request).await?;
-    let body: RunBody = body_of_member(&request, &actor)?;
+    let caller = caller(&app, &request).await?;
+    let body: RunBody = body_of_member(&request, &caller)?;
     if body.mapping.is_empty() {
         return Err(Problem::unprocessable("/mapping", "Name a header for one field at least: `code`."));
     }
@@ -46,33 +47,27 @@ pub async fn handle(app: App, request: Request) -> Answer {
         }
         problem => problem,
     })?;
-    run(&app, &actor, &request, &asked, &source).await
+    run(&app, &caller, &request, &asked, &source).await
 }
 
-async fn run(
-    app: &App,
-    actor: &shared::db::decisions::Actor,
-    request: &Request,
-    asked: &StartRequest,
-    source: &Source,
-) -> Answer {
+async fn run(app: &App, caller: &Caller, request: &Request, asked: &StartRequest, source: &Source) -> Answer {
     let key = asked.files.as_ref().and_then(|files| files.first()).map_or("", String::as_str);
     let found = match app.objects.head_checksum(key).await.map_err(Problem::from)? {
         None => None,
         Some((object, checksum)) => {
-            let base = base_key(actor.user, source, &object, checksum.as_deref());
+            let base = base_key(caller.user, source, &object, checksum.as_deref());
             let frozen = freeze(app, source, object.version_id.as_deref()).await;
             Some((base, object.version_id, frozen))
         }
     };
     let mut running = false;
-    let answer = once(app, actor, request, async |tx| {
+    let answer = once(app, caller, request, async |tx| {
         // In here, so that a run that was answered is answered the same after its file has gone.
         let Some((base, version, frozen)) = &found else { return Err(missing(key)) };
         let start = Start {
             job: JobId::generate(),
             merchant: source.merchant,
-            user: actor.user,
+            user: caller.user,
             source_info: info(asked, "run-migration", version.as_deref()),
             mapping: &source.mapping,
             options: source.options,

@@ -6,13 +6,14 @@ use super::files::{self, FrozenObject};
 use super::outbox::{self, Message};
 use super::rows::Param;
 use super::sql;
+use super::transaction::Transaction;
 use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::source::{Mapping, Options};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::time::Duration;
+use tokio_postgres::Client;
 use tokio_postgres::types::{Json, Type};
-use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
 /// An import of which nothing was heard for so long is stuck and may be superseded (`user_profiles.claim`).

@@ -3,14 +3,15 @@
 use super::error::{DbError, DbResult};
 use super::rows::{Param, Statement};
 use super::sql;
+use super::transaction::Transaction;
 use crate::domain::community::{NewCommunity, Remark};
 use crate::domain::ids::{CommunityId, UserId};
 use crate::domain::slug::Slug;
 use chrono::{DateTime, Utc};
 use futures_util::future::try_join;
 use serde::Serialize;
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
 /// A community as its owner sees it.
@@ -29,42 +30,31 @@ pub struct Community {
     pub warnings: Vec<Remark>,
 }
 
-/// How often an address may be snatched away under our lock, which only foreign programs can do.
-const TRIES: usize = 5;
-
 /// Makes a community, its owner's membership and subscription: one round trip, however many communities have that
 /// name, and one more for tags and for images, if there are any.
 pub async fn create(tx: &mut Transaction<'_>, owner: UserId, new: &NewCommunity) -> DbResult<Community> {
     let client = tx.client();
     let slug = Slug::of(&new.name);
     let (id, subscription) = (CommunityId::generate(), Uuid::now_v7());
-    let (base, first) = (slug.as_str(), slug.first_suffix());
-    let root = slug.root();
-    let lock: &[Param<'_>] = &[(&root, Type::TEXT)];
     let params: &[Param<'_>] = &[
         (&id.0, Type::UUID),
         (&owner.0, Type::UUID),
-        (&base, Type::TEXT),
-        (&first, Type::INT4),
+        (&slug.root(), Type::TEXT),
+        (&slug.as_str(), Type::TEXT),
+        (&slug.first_suffix(), Type::INT4),
         (&new.name, Type::TEXT),
         (&new.description, Type::TEXT),
         (&subscription, Type::UUID),
     ];
-    // Sent together, run one after the other: the second begins, with its own snapshot, when the lock is held.
-    let (_, mut made) =
-        try_join(sql::COMMUNITIES_LOCK_SLUG.one(client, lock), sql::COMMUNITIES_CREATE.opt(client, params))
-            .await?;
-    for _ in 1..TRIES {
-        if made.is_none() {
-            made = sql::COMMUNITIES_CREATE.opt(client, params).await?;
-        }
-    }
-    let row = made.ok_or_else(|| DbError::new(sql::COMMUNITIES_CREATE.name, "no address stays free"))?;
+    let row = sql::COMMUNITIES_CREATE.one(client, params).await?;
+    let unique_url: Option<String> = row.get("unique_url");
+    let unique_url =
+        unique_url.ok_or_else(|| DbError::new(sql::COMMUNITIES_CREATE.name, "no address stays free"))?;
     let mut warnings = new.warnings.clone();
     Ok(Community {
         community_id: id,
         name: new.name.clone(),
-        unique_url: row.get("unique_url"),
+        unique_url,
         description: new.description.clone(),
         tags: add_soft(client, TAGS, id, &new.tags, &mut warnings).await?,
         images: add_soft(client, IMAGES, id, &new.images, &mut warnings).await?,

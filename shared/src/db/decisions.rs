@@ -5,11 +5,12 @@ use super::claims::{Hold, hold, lock_user};
 use super::error::{DbError, DbResult};
 use super::outbox::Message;
 use super::rows::{Param, Statement};
+use super::transaction::Transaction;
 use super::{outbox, sql};
 use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::job::Status;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Row, Transaction};
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 /// Who decides, and for which merchants.

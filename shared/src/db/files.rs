@@ -4,7 +4,7 @@ use super::error::{DbError, DbResult};
 use super::pool::{Connection, client};
 use super::rows::Param;
 use super::staging::{self, CopyBuffer};
-use super::transaction::{Limits, begin, commit};
+use super::transaction::{Limits, Transaction, begin, commit};
 use super::{jobs, sql};
 use crate::domain::fault::Fault;
 use crate::domain::ids::JobId;
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use std::time::Duration;
 use tokio_postgres::types::{Json, Type};
-use tokio_postgres::{Client, Row, Transaction};
+use tokio_postgres::{Client, Row};
 
 /// An object as it was when the job opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

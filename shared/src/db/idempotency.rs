@@ -5,19 +5,27 @@ use super::error::{DbError, DbResult};
 use super::pool::Connection;
 use super::rows::Param;
 use super::sql;
-use super::transaction::{Limits, begin_with, commit};
+use super::transaction::{Limits, Transaction, begin_with, commit, commit_with};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::ids::UserId;
 use serde_json::Value;
 use std::time::Duration;
-use tokio_postgres::Transaction;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+
+/// The transaction of a request; `claim_idempotency_key` runs in no other.
+pub const ONCE: &str = "once";
 
 /// How long a duplicate waits for the first.
 pub const WAIT: Duration = Duration::from_secs(10);
 
-/// SHA-256 of (method, path, raw body).
-pub type Fingerprint = [u8; 32];
+/// A key, and what it came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyed {
+    pub key: IdempotencyKey,
+    /// SHA-256 of (method, path, raw body).
+    pub fingerprint: [u8; 32],
+}
 
 /// A stored answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +34,18 @@ pub struct Stored {
     /// `[[name, value], ...]`
     pub headers: Value,
     pub body: Vec<u8>,
+}
+
+impl Stored {
+    /// The columns `response_*`; none where nothing was answered yet.
+    pub(super) fn read(row: &Row) -> DbResult<Option<Self>> {
+        let Some(status) = row.get::<_, Option<i16>>("response_status") else { return Ok(None) };
+        Ok(Some(Self {
+            status: u16::try_from(status).map_err(|e| DbError::new("idempotency_keys.read", e))?,
+            headers: row.get("response_headers"),
+            body: row.get("response_body"),
+        }))
+    }
 }
 
 /// What became of a claim.
@@ -41,17 +61,10 @@ pub enum Claim<'a> {
 }
 
 /// Begins the transaction of a request and claims its key in the same round trip.
-pub async fn claim<'a>(
-    connection: &'a mut Connection,
-    user: UserId,
-    key: &IdempotencyKey,
-    fingerprint: &Fingerprint,
-) -> DbResult<Claim<'a>> {
-    const NAME: &str = "once";
-    let key = key.as_str();
-    let fingerprint: &[u8] = fingerprint;
+pub async fn claim<'a>(connection: &'a mut Connection, user: UserId, keyed: &Keyed) -> DbResult<Claim<'a>> {
+    let (key, fingerprint) = (keyed.key.as_str(), keyed.fingerprint.as_slice());
     let params: &[Param<'_>] = &[(&user.0, Type::UUID), (&key, Type::TEXT), (&fingerprint, Type::BYTEA)];
-    let begun = begin_with(connection, NAME, limits(), &sql::IDEMPOTENCY_KEYS_CLAIM, params).await;
+    let begun = begin_with(connection, ONCE, limits(), &sql::IDEMPOTENCY_KEYS_CLAIM, params).await;
     let (tx, row) = match begun {
         Ok(begun) => begun,
         Err(error) if error.is_lock_timeout() => return Ok(Claim::InProgress),
@@ -60,19 +73,15 @@ pub async fn claim<'a>(
     if !row.get::<_, bool>("same") {
         return Ok(Claim::Mismatch);
     }
-    let Some(status) = row.get::<_, Option<i16>>("response_status") else { return Ok(Claim::Won(tx)) };
+    let Some(stored) = Stored::read(&row)? else { return Ok(Claim::Won(tx)) };
     // The count of replays.
-    commit(tx, NAME).await?;
-    Ok(Claim::Done(Stored {
-        status: u16::try_from(status).map_err(|e| DbError::new(NAME, e))?,
-        headers: row.get("response_headers"),
-        body: row.get("response_body"),
-    }))
+    commit(tx, ONCE).await?;
+    Ok(Claim::Done(stored))
 }
 
-/// Stores the answer beside the work.
-pub async fn store(
-    tx: &Transaction<'_>,
+/// Stores the answer beside the work and commits both.
+pub async fn commit_answered(
+    tx: Transaction<'_>,
     user: UserId,
     key: &IdempotencyKey,
     answer: &Stored,
@@ -85,10 +94,7 @@ pub async fn store(
         (&answer.headers, Type::JSONB),
         (&answer.body, Type::BYTEA),
     ];
-    match sql::IDEMPOTENCY_KEYS_STORE.run(tx.client(), params).await? {
-        1 => Ok(()),
-        rows => Err(DbError::new(sql::IDEMPOTENCY_KEYS_STORE.name, format!("{rows} claims to answer"))),
-    }
+    commit_with(tx, ONCE, &sql::IDEMPOTENCY_KEYS_STORE, params).await.map(drop)
 }
 
 /// Takes a stored answer back.

@@ -3,7 +3,7 @@
 use super::error::DbError;
 use super::pool::{Connection, Database, client};
 use super::staging::{self, InsertedAround};
-use super::transaction::{Limits, begin};
+use super::transaction::{Limits, Transaction, begin};
 use super::validate::{out_of_time, too_late};
 use super::watch::{Watch, Watched};
 use super::{chunks, jobs, sql};
@@ -12,7 +12,6 @@ use crate::domain::job::Status;
 use crate::domain::pace::too_slow;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use std::time::{Duration, Instant};
-use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
 const NAME: &str = "insert";

@@ -4,12 +4,13 @@
 use super::decisions::Actor;
 use super::error::DbResult;
 use super::rows::Param;
+use super::transaction::Transaction;
 use super::{DbError, sql, staging, tasks};
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::job::Status;
 use crate::domain::task::{Action, Claimed, ExportKind};
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
 /// What became of a request. `messages` are outbox rows to deliver once it is committed.

@@ -37,4 +37,5 @@ pub mod watch;
 
 pub use error::{DbError, DbResult};
 pub use pool::{Connection, Database};
-pub use tokio_postgres::{Client, Transaction};
+pub use tokio_postgres::Client;
+pub use transaction::Transaction;

@@ -1,16 +1,23 @@
 //! Connections. One per environment for HTTP functions, two for long steps: one works, one watches.
 
 use super::error::{DbError, DbResult};
+use super::rows::{Param, Statement};
+use super::sql;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A connection that goes back to the pool when it is dropped.
 pub type Connection = Object;
+
+/// How long the first statement of an invocation may take before its connection counts as dead: a frozen environment
+/// leaves sockets behind from which nothing ever comes.
+const ALIVE: Duration = Duration::from_secs(2);
 
 /// The database as the functions see it.
 #[derive(Clone)]
@@ -29,8 +36,8 @@ impl Database {
         config.connect_timeout(Duration::from_secs(5));
         config.keepalives_idle(Duration::from_secs(30));
         config.application_name("onceload");
-        // A frozen environment leaves dead sockets behind: look before use.
-        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+        // Whether a connection is alive shows in `first`, once per invocation, without asking.
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = if config.get_ssl_mode() == SslMode::Disable {
             Manager::from_config(config, NoTls, manager_config)
         } else {
@@ -41,7 +48,6 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(Duration::from_secs(10)))
             .create_timeout(Some(Duration::from_secs(8)))
-            .recycle_timeout(Some(Duration::from_secs(2)))
             .build()
             .map_err(|e| DbError::new("pool.build", e))?;
         Ok(Self { pool })
@@ -52,6 +58,27 @@ impl Database {
             deadpool_postgres::PoolError::Backend(e) => DbError::new("pool.connect", e),
             e => DbError::new("pool.get", e),
         })
+    }
+
+    /// Runs the first statement of an invocation, one that may run twice. If its connection turns out dead, all that lie
+    /// in the pool are given up, and it runs again on a new one: what comes after it needs no such care.
+    pub async fn first(&self, statement: &Statement, params: &[Param<'_>]) -> DbResult<Row> {
+        let connection = self.connection().await?;
+        match timeout(ALIVE, statement.one(client(&connection), params)).await {
+            Ok(Err(error)) if error.is_transient() => {
+                tracing::warn!(%error, causes = ?error.source, "connecting again");
+            }
+            Ok(done) => return done,
+            Err(_) => tracing::warn!(statement = statement.name, "no answer: connecting again"),
+        }
+        drop(Object::take(connection));
+        self.pool.retain(|_, _| false);
+        statement.one(client(&self.connection().await?), params).await
+    }
+
+    /// The first statement of an invocation that has no better one.
+    pub async fn ping(&self) -> DbResult<()> {
+        self.first(&sql::POOL_PING, &[]).await.map(drop)
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::{DbError, in_time};
 use super::jobs::{self, Job};
 use super::pool::Connection;
 use super::staging::export::{self, Bucket};
-use super::transaction::{Limits, begin, commit};
+use super::transaction::{Limits, Transaction, begin, commit};
 use crate::domain::ids::{JobId, MerchantId};
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, CopyOutStream, Transaction};
+use tokio_postgres::{Client, CopyOutStream};
 
 const NAME: &str = "export";
 

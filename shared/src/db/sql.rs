@@ -14,7 +14,8 @@ macro_rules! statements {
 }
 
 statements! {
-    USERS_UPSERT = "users.upsert";
+    POOL_PING = "pool.ping";
+    USERS_CALLER = "users.caller";
     UPLOADS_DECLARE = "uploads.declare";
     UPLOADS_SET_MULTIPART = "uploads.set_multipart";
     UPLOADS_FIND = "uploads.find";
@@ -117,7 +118,6 @@ statements! {
     SWEEP_STALE_STAGING = "sweep.stale_staging";
     SWEEP_STAGING_CLEARED = "sweep.staging_cleared";
     IDEMPOTENCY_KEYS_EXPIRE = "idempotency_keys.expire";
-    COMMUNITIES_LOCK_SLUG = "communities.lock_slug";
     COMMUNITIES_CREATE = "communities.create";
     COMMUNITIES_EXISTS = "communities.exists";
     COMMUNITY_TAGS_ADD = "community_tags.add";

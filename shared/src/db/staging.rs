@@ -6,6 +6,7 @@
 pub mod export;
 
 use super::error::{DbError, DbResult};
+use super::transaction::Transaction;
 use crate::domain::buckets::Range;
 use crate::domain::ids::JobId;
 use crate::domain::row::Row;
@@ -13,8 +14,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
 use std::fmt::Write;
 use std::pin::pin;
+use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Transaction};
 
 const COLUMNS: &str =
     "row_number, code, serial, sku, points, sku_name, batch_code, price, window_start, window_end";

@@ -2,10 +2,12 @@
 
 use super::decisions::Actor;
 use super::error::DbResult;
+use super::idempotency::{Keyed, Stored};
+use super::pool::Database;
 use super::rows::Param;
 use super::sql;
 use crate::domain::ids::{MerchantId, UserId};
-use tokio_postgres::Client;
+use std::ops::Deref;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -17,15 +19,36 @@ pub struct Claims {
     pub email_verified: bool,
 }
 
-/// The user of these claims, made on first use, and the merchants they belong to.
-pub async fn actor(client: &Client, claims: &Claims) -> DbResult<Actor> {
-    let params: &[Param<'_>] =
-        &[(&claims.subject, Type::TEXT), (&claims.email, Type::TEXT), (&claims.email_verified, Type::BOOL)];
-    let row = match sql::USERS_UPSERT.opt(client, params).await? {
-        Some(row) => row,
-        // Made by somebody else while this statement, which doesn't see it, was under way. The next one does.
-        None => sql::USERS_UPSERT.one(client, params).await?,
-    };
+/// Who is calling, and what they were told if they have asked the same before.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub actor: Actor,
+    /// The stored answer to this very request.
+    pub answered: Option<Stored>,
+}
+
+impl Deref for Caller {
+    type Target = Actor;
+
+    fn deref(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+/// The user of these claims, made on first use, and the merchants they belong to; with a key, also the answer that was
+/// given to the same request, which counts as a replay. The first statement of a request.
+pub async fn caller(db: &Database, claims: &Claims, keyed: Option<&Keyed>) -> DbResult<Caller> {
+    let key = keyed.map(|keyed| keyed.key.as_str());
+    let fingerprint = keyed.map(|keyed| keyed.fingerprint.as_slice());
+    let params: &[Param<'_>] = &[
+        (&claims.subject, Type::TEXT),
+        (&claims.email, Type::TEXT),
+        (&claims.email_verified, Type::BOOL),
+        (&key, Type::TEXT),
+        (&fingerprint, Type::BYTEA),
+    ];
+    let row = db.first(&sql::USERS_CALLER, params).await?;
     let merchants: Vec<Uuid> = row.get("merchants");
-    Ok(Actor { user: UserId(row.get("id")), merchants: merchants.into_iter().map(MerchantId).collect() })
+    let merchants = merchants.into_iter().map(MerchantId).collect();
+    Ok(Caller { actor: Actor { user: UserId(row.get("id")), merchants }, answered: Stored::read(&row)? })
 }

@@ -1,12 +1,13 @@
 //! HTTP answers: JSON, problem documents (RFC 9457), and who is calling.
 
-use crate::db::users::{self, Claims};
-use crate::db::{DbError, decisions::Actor, pool::client};
+use crate::db::users::{self, Caller, Claims};
+use crate::db::{DbError, decisions::Actor};
 use crate::domain::community::Remark;
 use crate::domain::ids::MerchantId;
 use crate::domain::source::SourceError;
 use crate::domain::step::{StepError, StepErrorKind};
 use crate::edge::app::App;
+use crate::edge::once::keyed;
 use crate::edge::serve::causes;
 use lambda_http::http::StatusCode;
 use lambda_http::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -215,11 +216,12 @@ pub fn claims(request: &Request) -> Result<Claims, Problem> {
     })
 }
 
-/// The caller and the merchants they belong to.
-pub async fn actor(app: &App, request: &Request) -> Result<Actor, Problem> {
+/// Who is calling, the merchants they belong to, and the stored answer if they have asked the very same before.
+pub async fn caller(app: &App, request: &Request) -> Result<Caller, Problem> {
     let claims = claims(request)?;
-    let connection = app.db.connection().await?;
-    Ok(users::actor(client(&connection), &claims).await?)
+    // What is wrong with a key is said by `once`, after what is wrong with the request itself.
+    let keyed = keyed(request).unwrap_or_default();
+    Ok(users::caller(&app.db, &claims, keyed.as_ref()).await?)
 }
 
 /// The body as JSON: 400 where it is none, 422 with a pointer where it doesn't fit.

@@ -4,15 +4,14 @@ use super::app::App;
 use super::deliver::{Delivery, deliver};
 use super::http::{Answer, Problem};
 use super::metrics::{Metric, count};
-use crate::db::decisions::Actor;
-use crate::db::idempotency::{self, Claim, Fingerprint, Stored};
-use crate::db::transaction::{begin, commit};
+use crate::db::idempotency::{self, Claim, Keyed, ONCE, Stored};
+use crate::db::transaction::{Transaction, begin, commit};
+use crate::db::users::Caller;
 use crate::domain::idempotency::IdempotencyKey;
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio_postgres::Transaction;
 
 /// What a POST did: the answer, and outbox rows to deliver after the commit.
 #[derive(Debug)]
@@ -30,48 +29,47 @@ impl From<Response<Body>> for Done {
 /// Does `work` once per `Idempotency-Key` of the caller, or once per request where there is no key.
 ///
 /// A 2xx is stored with the work and committed; anything else rolls back whole and may be tried again with the same
-/// key. The same key and request again: the stored answer with `Idempotent-Replayed: true`. The same key with another
+/// key. The same key and request again: the stored answer, found together with the caller, with `Idempotent-Replayed: true`. The same key with another
 /// method, path or body: 422. While the first is at work the second waits for it; after ten seconds, 409.
-pub async fn once<W>(app: &App, actor: &Actor, request: &Request, work: W) -> Answer
+pub async fn once<W>(app: &App, caller: &Caller, request: &Request, work: W) -> Answer
 where
     W: AsyncFnOnce(&mut Transaction<'_>) -> Result<Done, Problem>,
 {
-    const NAME: &str = "once";
-    let key = key(request)?;
-    count(if key.is_some() { Metric::KeyedRequests } else { Metric::KeylessRequests });
+    let keyed = keyed(request)?;
+    count(if keyed.is_some() { Metric::KeyedRequests } else { Metric::KeylessRequests });
+    if let Some(stored) = &caller.answered {
+        return Ok(replay(stored));
+    }
     let mut connection = app.db.connection().await?;
-    let mut tx = match &key {
-        None => begin(&mut connection, NAME, idempotency::limits()).await?,
-        Some(key) => {
-            match idempotency::claim(&mut connection, actor.user, key, &fingerprint(request)).await? {
-                Claim::Won(tx) => tx,
-                Claim::Done(stored) => {
-                    count(Metric::IdempotentReplays);
-                    return replay(&stored);
-                }
-                Claim::Mismatch => {
-                    count(Metric::IdempotencyMismatches);
-                    return Err(mismatch());
-                }
-                Claim::InProgress => {
-                    count(Metric::IdempotencyConflicts);
-                    return Err(in_progress());
-                }
+    let mut tx = match &keyed {
+        None => begin(&mut connection, ONCE, idempotency::limits()).await?,
+        Some(keyed) => match idempotency::claim(&mut connection, caller.user, keyed).await? {
+            Claim::Won(tx) => tx,
+            Claim::Done(stored) => return Ok(replay(&stored)),
+            Claim::Mismatch => {
+                count(Metric::IdempotencyMismatches);
+                return Err(mismatch());
             }
-        }
+            Claim::InProgress => {
+                count(Metric::IdempotencyConflicts);
+                return Err(in_progress());
+            }
+        },
     };
     let done = work(&mut tx).await?;
     if !done.response.status().is_success() {
         return Ok(done.response);
     }
-    if let Some(key) = &key {
-        idempotency::store(&tx, actor.user, key, &stored(&done.response)).await?;
+    match &keyed {
+        None => commit(tx, ONCE).await?,
+        Some(Keyed { key, .. }) => {
+            idempotency::commit_answered(tx, caller.user, key, &stored(&done.response)).await?;
+        }
     }
-    commit(tx, NAME).await?;
     drop(connection);
     if deliver(app, &done.messages).await == Delivery::Refused {
-        if let Some(key) = &key {
-            idempotency::forget(&app.db.connection().await?, actor.user, key).await?;
+        if let Some(Keyed { key, .. }) = &keyed {
+            idempotency::forget(&app.db.connection().await?, caller.user, key).await?;
         }
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -83,18 +81,20 @@ where
     Ok(done.response)
 }
 
-fn key(request: &Request) -> Result<Option<IdempotencyKey>, Problem> {
+/// The request's key, if it has one, and what it comes with.
+pub(super) fn keyed(request: &Request) -> Result<Option<Keyed>, Problem> {
     let mut headers = request.headers().get_all("idempotency-key").iter();
     let Some(header) = headers.next() else { return Ok(None) };
     if headers.next().is_some() {
         return Err(Problem::bad_request("There is more than one Idempotency-Key; send one."));
     }
-    let key = IdempotencyKey::parse(header.as_bytes());
-    key.map(Some).map_err(|error| Problem::bad_request(format!("{error}.")))
+    let key = IdempotencyKey::parse(header.as_bytes())
+        .map_err(|error| Problem::bad_request(format!("{error}.")))?;
+    Ok(Some(Keyed { key, fingerprint: fingerprint(request) }))
 }
 
 /// SHA-256 of (method, path, raw body), each with its length.
-fn fingerprint(request: &Request) -> Fingerprint {
+fn fingerprint(request: &Request) -> [u8; 32] {
     let mut hash = Sha256::new();
     let parts: [&[u8]; 3] =
         [request.method().as_str().as_bytes(), request.raw_http_path().as_bytes(), request.body()];
@@ -116,7 +116,8 @@ fn stored(response: &Response<Body>) -> Stored {
     }
 }
 
-fn replay(stored: &Stored) -> Answer {
+fn replay(stored: &Stored) -> Response<Body> {
+    count(Metric::IdempotentReplays);
     let body = String::from_utf8(stored.body.clone());
     let mut response = Response::new(body.map_or_else(|e| Body::Binary(e.into_bytes()), Body::Text));
     *response.status_mut() = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
@@ -127,7 +128,7 @@ fn replay(stored: &Stored) -> Answer {
         }
     }
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-    Ok(response)
+    response
 }
 
 fn mismatch() -> Problem {

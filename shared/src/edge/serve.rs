@@ -48,14 +48,28 @@ where
         let (app, handler) = (app.clone(), &handler);
         async move {
             let budget = Budget::until(UNIX_EPOCH + Duration::from_millis(event.context.deadline));
-            let result = match parse(event.payload) {
-                Ok(input) => handler(app, input, budget).await,
-                Err(error) => Err(error),
-            };
-            result.map_err(|error| report(&error))
+            invoke(app, event.payload, budget, handler).await.map_err(|error| report(&error))
         }
     }))
     .await
+}
+
+/// One invocation of a step. Its connections may have died while the environment was frozen: the first statement, which
+/// only looks, finds out.
+pub async fn invoke<I, O, F, Fut>(
+    app: App,
+    payload: serde_json::Value,
+    budget: Budget,
+    handler: F,
+) -> StepResult<O>
+where
+    I: DeserializeOwned,
+    F: Fn(App, I, Budget) -> Fut,
+    Fut: Future<Output = StepResult<O>>,
+{
+    let input = parse(payload)?;
+    app.db.ping().await?;
+    handler(app, input, budget).await
 }
 
 /// Serves the HTTP API.

@@ -1,3 +1,2 @@
 -- idempotency_keys.store
-UPDATE idempotency_keys SET response_status = $3, response_headers = $4, response_body = $5
- WHERE user_id = $1 AND key = $2 AND response_status IS NULL
+SELECT store_answer($1, $2, $3, $4, $5)

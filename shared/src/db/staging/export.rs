@@ -2,8 +2,9 @@
 
 use super::{EXISTING, INTERNAL, LATE, bucket_table, side_table};
 use crate::db::error::{DbError, DbResult};
+use crate::db::transaction::Transaction;
 use crate::domain::ids::JobId;
-use tokio_postgres::{CopyOutStream, Transaction};
+use tokio_postgres::CopyOutStream;
 
 /// The columns of a staged row, as the files had them.
 pub const COLUMNS: [&str; 10] = [

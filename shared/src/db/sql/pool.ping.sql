@@ -1,0 +1,2 @@
+-- pool.ping
+SELECT 1 AS alive
