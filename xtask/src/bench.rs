@@ -22,19 +22,13 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         return cold::run();
     }
     let directory = project::target().join("bench");
-    process::run_well(project::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "onceload-tests",
-        "--bin",
-        "bench",
-    ]))?;
+    // Without `--package`, which would choose other features of what is built for the workspace already.
+    process::run_well(project::cargo().args(["build", "--release", "--bin", "bench"]))?;
     stack::down(&directory, true)?;
     let measured = stack::start_database(&directory, &Settings::bench()).and_then(|database| {
         let mut bench = project::cargo();
         bench
-            .args(["run", "--release", "--quiet", "--package", "onceload-tests", "--bin", "bench", "--"])
+            .args(["run", "--release", "--quiet", "--bin", "bench", "--"])
             .args(&args.rest)
             .env("ONCELOAD_TEST_DATABASE_URL", database.admin_url())
             .env("ONCELOAD_TEST_ROLE", ROLE)

@@ -4,8 +4,12 @@ use crate::communities::{create, post};
 use onceload_tests::http::{Said, request, said};
 use onceload_tests::{Bench, TestDb};
 use serde_json::{Value, json};
+use shared::db::idempotency::{self, Stored};
+use shared::db::transaction::{Limits, begin};
+use shared::domain::idempotency::IdempotencyKey;
 use shared::edge::App;
 use std::process::{Command, Stdio};
+use tokio_postgres::error::SqlState;
 
 /// Held by a test, it stops every create of the name "Coffee" after its key is claimed and before it is committed.
 const GATE: &str = "hashtextextended('onceload slug coffee', 0)";
@@ -244,4 +248,57 @@ async fn without_a_key_every_request_counts() {
         assert!(!replayed(&made));
     }
     assert_eq!(bench.db.int("SELECT count(*) FROM idempotency_keys").await, 0);
+}
+
+/// It is sent together with BEGIN; without one, it would be committed on its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_claimed_in_a_transaction_or_not_at_all() {
+    let bench = Bench::new().await;
+    let claim =
+        format!("SELECT claim_idempotency_key('{}', 'k', decode(repeat('00', 32), 'hex'))", bench.actor.user);
+    let refused = bench.db.connect().await.batch_execute(&claim).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION), "{refused:?}");
+    assert_eq!(bench.db.int("SELECT count(*) FROM idempotency_keys").await, 0);
+}
+
+/// The COMMIT has gone out with the answer, and the server takes a COMMIT after an error without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_stored_commits_nothing() {
+    let bench = Bench::new().await;
+    let mut connection = bench.app.db.connection().await.unwrap();
+    let tx = begin(&mut connection, idempotency::ONCE, idempotency::limits()).await.unwrap();
+    tx.batch_execute("INSERT INTO merchants (id, name) VALUES (gen_random_uuid(), 'In Vain')").await.unwrap();
+    let answer = Stored { status: 201, headers: json!([]), body: Vec::new() };
+    let key = IdempotencyKey::parse(b"never claimed").unwrap();
+    let stored = idempotency::commit_answered(tx, bench.actor.user, &key, &answer).await;
+    assert_eq!(stored.unwrap_err().statement, "idempotency_keys.store");
+    drop(connection);
+    assert_eq!(bench.db.int("SELECT count(*) FROM merchants WHERE name = 'In Vain'").await, 0);
+}
+
+/// Dropped, a transaction leaves its connection as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_dropped_is_rolled_back() {
+    let bench = Bench::new().await;
+    let db = bench.db.pool(1);
+    let insert = "INSERT INTO merchants (id, name) VALUES (gen_random_uuid(), 'In Vain')";
+    let mut connection = db.connection().await.unwrap();
+    let mut tx = begin(&mut connection, "test", Limits::short()).await.unwrap();
+    tx.batch_execute("INSERT INTO merchants (id, name) VALUES (gen_random_uuid(), 'Kept')").await.unwrap();
+    let savepoint = tx.savepoint("inner").await.unwrap();
+    savepoint.batch_execute(insert).await.unwrap();
+    drop(savepoint);
+    tx.commit().await.unwrap();
+    let tx = begin(&mut connection, "test", Limits::short()).await.unwrap();
+    tx.batch_execute(insert).await.unwrap();
+    drop(tx);
+    drop(connection);
+    // On the same connection, outside of any transaction: seen by others at once.
+    db.connection()
+        .await
+        .unwrap()
+        .batch_execute("UPDATE merchants SET name = 'Seen' WHERE name = 'Kept'")
+        .await
+        .unwrap();
+    assert_eq!(bench.db.column("SELECT name FROM merchants ORDER BY name").await, ["First", "Seen"]);
 }

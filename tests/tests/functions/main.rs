@@ -27,6 +27,7 @@ mod schema;
 mod skew;
 mod state_machine;
 mod sweep;
+mod thaw;
 mod uploads;
 mod values;
 mod verify;

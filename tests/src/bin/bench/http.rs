@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 use shared::db::Database;
 use shared::edge::App;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 const CLIENTS: usize = 32;
+/// Between the requests of a client that is a person's browser.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Requests of each client and kind.
 const EACH: usize = 60;
 /// Creates of one name, one after the other.
@@ -25,6 +28,9 @@ const TAKEN: usize = 10_000;
 #[derive(Debug, Serialize)]
 struct Times {
     what: &'static str,
+    clients: usize,
+    /// Between the requests of each client.
+    pause_ms: u128,
     requests: usize,
     p50_ms: f64,
     p99_ms: f64,
@@ -33,7 +39,6 @@ struct Times {
 
 #[derive(Debug, Serialize)]
 struct Report {
-    clients: usize,
     times: Vec<Times>,
     /// Creates of a name with 10,000 taken suffixes, and with 1: the ratio of their medians.
     slug_ratio: f64,
@@ -46,14 +51,16 @@ pub async fn run() -> Outcome<()> {
     let apps: Vec<App> = (0..CLIENTS).map(|_| App { db: bench.db.pool(1), ..bench.app.clone() }).collect();
     let mut times = Vec::new();
     // The first requests make connections and users.
-    load(&apps, "warm-up", 5, false, 201, "warm").await?;
-    times.push(load(&apps, "create without a key", EACH, false, 201, "keyless").await?);
-    times.push(load(&apps, "create with a key", EACH, true, 201, "keyed").await?);
-    times.push(load(&apps, "replay", EACH, true, 201, "keyed").await?);
+    load(&apps, "warm-up", Duration::ZERO, 5, false, "warm").await?;
+    for (pause, run) in [(Duration::ZERO, "busy"), (PAUSE, "browsing")] {
+        times.push(load(&apps, "create without a key", pause, EACH, false, run).await?);
+        times.push(load(&apps, "create with a key", pause, EACH, true, run).await?);
+        times.push(load(&apps, "replay", pause, EACH, true, run).await?);
+    }
     let (few, many) = slugs(&bench).await?;
     let slug_ratio = many.p50_ms / few.p50_ms;
     times.extend([few, many]);
-    let report = Report { clients: CLIENTS, times, slug_ratio, round_trips: round_trips(&bench).await? };
+    let report = Report { times, slug_ratio, round_trips: round_trips(&bench).await? };
     print(&report);
     let path = xtask::project::target().join("bench-http.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report)?)?;
@@ -61,13 +68,13 @@ pub async fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// Every client asks one request after the other, all of them at once. The same `run` again is the same requests.
+/// Every client asks one request after the other, all of them at once. The same keyed `run` again is the same requests.
 async fn load(
     apps: &[App],
     what: &'static str,
+    pause: Duration,
     each: usize,
     keyed: bool,
-    status: u16,
     run: &str,
 ) -> Outcome<Times> {
     let begun = Instant::now();
@@ -78,17 +85,20 @@ async fn load(
             let (app, run) = (app.clone(), run.to_owned());
             tokio::spawn(async move {
                 let mut taken = Vec::with_capacity(each);
+                // Not all of them in step.
+                sleep(pause * u32::try_from(client)? / u32::try_from(CLIENTS)?).await;
                 for n in 0..each {
+                    sleep(pause).await;
                     let name = format!("{run} {client} {n}");
                     let key = keyed.then(|| format!("{run}-{client}-{n}"));
                     let begun = Instant::now();
                     let said = create(&app, &format!("client-{client}"), &name, key.as_deref()).await;
                     taken.push(begun.elapsed());
-                    if said.status != status {
-                        return Err(format!("{what}: {said:?}"));
+                    if said.status != 201 {
+                        return Err(format!("{what}: {said:?}").into());
                     }
                 }
-                Ok(taken)
+                Outcome::Ok(taken)
             })
         })
         .collect();
@@ -96,7 +106,7 @@ async fn load(
     for client in clients {
         taken.extend(client.await??);
     }
-    Ok(times(what, taken, begun.elapsed()))
+    Ok(times(what, apps.len(), pause, taken, begun.elapsed()))
 }
 
 async fn create(app: &App, subject: &str, name: &str, key: Option<&str>) -> Said {
@@ -146,8 +156,8 @@ async fn slugs(bench: &Bench) -> Outcome<(Times, Times)> {
     let all = |taken: &Vec<Duration>| taken.iter().sum();
     let (few_all, many_all) = (all(&few), all(&many));
     Ok((
-        times("slug, 1 taken, one client", few, few_all),
-        times("slug, 10,000 taken, one client", many, many_all),
+        times("create, 1 suffix taken", 1, Duration::ZERO, few, few_all),
+        times("create, 10,000 suffixes taken", 1, Duration::ZERO, many, many_all),
     ))
 }
 
@@ -180,21 +190,36 @@ async fn counted(url: &str, app: App) -> Outcome<[u64; 3]> {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn times(what: &'static str, mut taken: Vec<Duration>, whole: Duration) -> Times {
+fn times(
+    what: &'static str,
+    clients: usize,
+    pause: Duration,
+    mut taken: Vec<Duration>,
+    whole: Duration,
+) -> Times {
     taken.sort_unstable();
     let at = |share: usize| taken[(taken.len() * share / 100).min(taken.len() - 1)].as_secs_f64() * 1000.0;
     let (p50_ms, p99_ms) = (at(50), at(99));
     let per_second = taken.len() as f64 / whole.as_secs_f64();
-    Times { what, requests: taken.len(), p50_ms, p99_ms, per_second }
+    Times { what, clients, pause_ms: pause.as_millis(), requests: taken.len(), p50_ms, p99_ms, per_second }
 }
 
 fn print(report: &Report) {
-    eprintln!("\n{} clients", report.clients);
-    eprintln!("{:<32} {:>9} {:>9} {:>9} {:>9}", "request", "requests", "p50 ms", "p99 ms", "per s");
+    eprintln!("\nAs many clients at once, each with so long a pause between its requests");
+    eprintln!(
+        "{:<30} {:>7} {:>8} {:>8} {:>8} {:>8} {:>7}",
+        "request", "clients", "pause ms", "requests", "p50 ms", "p99 ms", "per s"
+    );
     for times in &report.times {
         eprintln!(
-            "{:<32} {:>9} {:>9.2} {:>9.2} {:>9.0}",
-            times.what, times.requests, times.p50_ms, times.p99_ms, times.per_second
+            "{:<30} {:>7} {:>8} {:>8} {:>8.2} {:>8.2} {:>7.0}",
+            times.what,
+            times.clients,
+            times.pause_ms,
+            times.requests,
+            times.p50_ms,
+            times.p99_ms,
+            times.per_second
         );
     }
     let [keyless, keyed, replay] = report.round_trips;
