@@ -285,7 +285,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     let mut connection = db.connection().await.unwrap();
     let mut tx = begin(&mut connection, "test", Limits::short()).await.unwrap();
     tx.batch_execute("INSERT INTO merchants (id, name) VALUES (gen_random_uuid(), 'Kept')").await.unwrap();
-    let savepoint = tx.savepoint("inner").await.unwrap();
+    let savepoint = tx.savepoint("dropped").await.unwrap();
     savepoint.batch_execute(insert).await.unwrap();
     drop(savepoint);
     tx.commit().await.unwrap();

@@ -51,6 +51,8 @@ async fn a_step_connects_again() {
     // Two, as a long step has them.
     let both = (app.db.connection().await.unwrap(), app.db.connection().await.unwrap());
     drop(both);
+    // A pooler connects when it is asked something.
+    app.db.ping().await.unwrap();
     freeze(&bench.db);
     let budget = Budget::of(Duration::from_secs(60));
     let swept = invoke(app, json!({}), budget, expire_idempotency_keys::handle).await.unwrap();
