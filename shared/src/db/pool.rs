@@ -28,9 +28,14 @@ pub struct Database {
 impl Database {
     /// A pool of at most `connections`; nothing is connected yet.
     ///
-    /// `url`: `postgres://user:password@host:port/name?sslmode=require`. `ca_pem`: further roots to trust,
-    /// such as the bundle of RDS, which no system store holds.
+    /// `url`: `postgres://user:password@host:port/name?sslmode=verify-full`. With TLS the server's certificate and name are
+    /// always checked, so `require` is as strict. `ca_pem`: further roots to trust, such as the bundle of RDS, which no
+    /// system store holds.
     pub fn new(url: &str, connections: usize, ca_pem: Option<&[u8]>) -> DbResult<Self> {
+        // The driver knows libpq's `verify-ca` and `verify-full` by no name, and does what they ask for.
+        let url = url
+            .replace("sslmode=verify-ca", "sslmode=require")
+            .replace("sslmode=verify-full", "sslmode=require");
         let mut config: Config =
             url.parse().map_err(|e: tokio_postgres::Error| DbError::new("pool.url", e))?;
         config.connect_timeout(Duration::from_secs(5));
@@ -104,4 +109,18 @@ fn tls(ca_pem: Option<&[u8]>) -> DbResult<MakeRustlsConnect> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_of_libpq_that_checks_is_understood() {
+        for mode in ["disable", "prefer", "require", "verify-ca", "verify-full"] {
+            let url = format!("postgres://user:password@db.example:5432/name?sslmode={mode}");
+            assert!(Database::new(&url, 1, None).is_ok(), "{mode}");
+        }
+        assert!(Database::new("postgres://db.example/name?sslmode=none", 1, None).is_err());
+    }
 }
