@@ -29,8 +29,9 @@ impl From<Response<Body>> for Done {
 /// Does `work` once per `Idempotency-Key` of the caller, or once per request where there is no key.
 ///
 /// A 2xx is stored with the work and committed; anything else rolls back whole and may be tried again with the same
-/// key. The same key and request again: the stored answer, found together with the caller, with `Idempotent-Replayed: true`. The same key with another
-/// method, path or body: 422. While the first is at work the second waits for it; after ten seconds, 409.
+/// key. The same key and request again: the stored answer, which came with the caller, and `Idempotent-Replayed: true`.
+/// The same key with another method, path or body: 422. While the first is at work the second waits for it; after ten
+/// seconds, 409.
 pub async fn once<W>(app: &App, caller: &Caller, request: &Request, work: W) -> Answer
 where
     W: AsyncFnOnce(&mut Transaction<'_>) -> Result<Done, Problem>,

@@ -1,7 +1,8 @@
 //! `cargo xtask bench --http`: the idempotent HTTP functions under load, in this process, on a real PostgreSQL.
 //!
 //! Each client is an environment of the function: one request at a time, one connection. Nothing of the gateway and of
-//! Lambda is in the times. The report goes to standard error: standard output is the functions' for their metrics. Exits non-zero only when an answer is wrong, never because of a time.
+//! Lambda is in the times. The report goes to standard error: standard output is the functions' for their metrics. Exits
+//! non-zero only when an answer is wrong, never because of a time.
 
 use crate::Outcome;
 use crate::wire::Wire;
