@@ -21,7 +21,7 @@ pub async fn handle(app: App, request: Request) -> Answer {
     }
     let caller = caller(&app, &request).await?;
     let new = NewCommunity::read(&body::<Value>(&request)?).map_err(|wrong| Problem::invalid(&wrong))?;
-    once(&app, &caller, &request, async |tx| {
+    once(&app, &caller, async |tx| {
         let community = communities::create(tx, caller.user, &new).await?;
         let mut response = json(StatusCode::CREATED, &community)?;
         if let Ok(location) = HeaderValue::from_str(&format!("/communities/{}", community.community_id)) {

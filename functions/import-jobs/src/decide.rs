@@ -7,9 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 use shared::db::Transaction;
 use shared::db::decisions::{self, Actor, Approval, Decision};
-use shared::db::users::Caller;
 use shared::domain::ids::JobId;
-use shared::edge::http::{Answer, Problem, body, json};
+use shared::edge::http::{Answer, Caller, Problem, body, json};
 use shared::edge::{App, Done, once};
 
 #[derive(Deserialize)]
@@ -28,25 +27,25 @@ pub async fn approve(app: &App, actor: &Caller, job: JobId, request: &Request) -
         return Err(Problem::unprocessable("/confirm", "To approve, `confirm` must be \"YES\"."));
     }
     let approval = Approval { clean_count: body.clean_count, accept_duplicates: body.accept_duplicates };
-    once(app, actor, request, async |tx| {
+    once(app, actor, async |tx| {
         let decision = decisions::approve(tx, actor, job, approval).await?;
         answer(tx, actor, job, decision, "approved").await
     })
     .await
 }
 
-pub async fn cancel(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
+pub async fn cancel(app: &App, actor: &Caller, job: JobId) -> Answer {
     find(app, actor, job).await?;
-    once(app, actor, request, async |tx| {
+    once(app, actor, async |tx| {
         let decision = decisions::cancel(tx, actor, job).await?;
         answer(tx, actor, job, decision, "cancelled").await
     })
     .await
 }
 
-pub async fn retry(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
+pub async fn retry(app: &App, actor: &Caller, job: JobId) -> Answer {
     find(app, actor, job).await?;
-    once(app, actor, request, async |tx| {
+    once(app, actor, async |tx| {
         let decision = decisions::retry(tx, actor, job).await?;
         answer(tx, actor, job, decision, "retried").await
     })

@@ -36,16 +36,12 @@ pub async fn handle(app: App, request: Request) -> Answer {
         (&Method::POST, ["imports", id, "approve"]) => {
             decide::approve(&app, &actor, job_id(id)?, &request).await
         }
-        (&Method::POST, ["imports", id, "cancel"]) => {
-            decide::cancel(&app, &actor, job_id(id)?, &request).await
-        }
-        (&Method::POST, ["imports", id, "retry"]) => decide::retry(&app, &actor, job_id(id)?, &request).await,
+        (&Method::POST, ["imports", id, "cancel"]) => decide::cancel(&app, &actor, job_id(id)?).await,
+        (&Method::POST, ["imports", id, "retry"]) => decide::retry(&app, &actor, job_id(id)?).await,
         (&Method::POST, ["imports", id, "rollback"]) => {
             maintain::rollback(&app, &actor, job_id(id)?, &request).await
         }
-        (&Method::POST, ["imports", id, "verify"]) => {
-            maintain::verify(&app, &actor, job_id(id)?, &request).await
-        }
+        (&Method::POST, ["imports", id, "verify"]) => maintain::verify(&app, &actor, job_id(id)?).await,
         (&Method::POST, ["imports", id, "exports"]) => {
             maintain::export(&app, &actor, job_id(id)?, &request).await
         }

@@ -11,10 +11,9 @@ use shared::db::maintenance::{self, Asked};
 use shared::db::pool::client;
 use shared::db::tasks::{self, Export};
 use shared::db::transaction::{Limits, begin, commit};
-use shared::db::users::Caller;
 use shared::domain::ids::{JobId, MerchantId};
 use shared::domain::task::{Claimed, ExportKind, TaskStatus};
-use shared::edge::http::{Answer, Problem, body, json};
+use shared::edge::http::{Answer, Caller, Problem, body, json};
 use shared::edge::{App, Done, once};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -40,16 +39,16 @@ pub async fn rollback(app: &App, actor: &Caller, job: JobId, request: &Request) 
     find(app, actor, job).await?;
     let body: RollbackBody = body(request)?;
     confirmed(&body.confirm, "DELETE", "roll back")?;
-    once(app, actor, request, async |tx| {
+    once(app, actor, async |tx| {
         let messages = taken(maintenance::ask_rollback(tx, actor, job, body.claimed).await?, "rolled back")?;
         Ok(Done { response: json(StatusCode::ACCEPTED, &find_on(tx.client(), actor, job).await?)?, messages })
     })
     .await
 }
 
-pub async fn verify(app: &App, actor: &Caller, job: JobId, request: &Request) -> Answer {
+pub async fn verify(app: &App, actor: &Caller, job: JobId) -> Answer {
     find(app, actor, job).await?;
-    once(app, actor, request, async |tx| {
+    once(app, actor, async |tx| {
         let messages = taken(maintenance::ask_verify(tx.client(), actor, job).await?, "verified")?;
         Ok(Done { response: json(StatusCode::ACCEPTED, &find_on(tx.client(), actor, job).await?)?, messages })
     })
@@ -66,7 +65,7 @@ pub async fn export(app: &App, actor: &Caller, job: JobId, request: &Request) ->
     let found = find(app, actor, job).await?;
     let ExportBody { kind } = body(request)?;
     let exists = exists(app, &found, job, kind).await?;
-    once(app, actor, request, async |tx| {
+    once(app, actor, async |tx| {
         let asked = maintenance::ask_export(tx.client(), actor, job, kind).await?;
         let (status, messages) = match asked {
             // It can't be made again, and needn't be.

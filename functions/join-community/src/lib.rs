@@ -20,7 +20,7 @@ pub async fn handle(app: App, request: Request) -> Answer {
     }
     drop(connection);
     nothing_in(&request)?;
-    once(&app, &caller, &request, async |tx| {
+    once(&app, &caller, async |tx| {
         let membership = communities::join(tx.client(), community, caller.user).await?;
         let status = if membership.new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(Done::from(json(status, &membership)?))

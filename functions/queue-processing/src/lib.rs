@@ -8,11 +8,10 @@ use lambda_http::{Body, Request, Response};
 use serde_json::json;
 use shared::db::claims::{self, Claimed, Holder, Start};
 use shared::db::pool::client;
-use shared::db::users::Caller;
 use shared::domain::ids::JobId;
 use shared::domain::source::StartRequest;
 use shared::edge::deliver::deliver_promised;
-use shared::edge::http::{Answer, body_of_member, caller, json, try_again};
+use shared::edge::http::{Answer, Caller, body_of_member, caller, json, try_again};
 use shared::edge::metrics::{Metric, count};
 use shared::edge::start::{freeze, info, status_url};
 use shared::edge::{App, Done, once};
@@ -56,7 +55,7 @@ async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
         frozen: frozen.as_ref(),
     };
     let mut refused = None;
-    let answer = once(app, caller, request, async |tx| match claims::queue(tx, &start).await? {
+    let answer = once(app, caller, async |tx| match claims::queue(tx, &start).await? {
         Claimed::Started { messages, stuck } => {
             if let Some(elapsed) = stuck {
                 count(Metric::SupersededImports);

@@ -7,12 +7,11 @@ use serde::Deserialize;
 use serde_json::json;
 use shared::db::claims::{self, Migration, Start};
 use shared::db::files::FrozenObject;
-use shared::db::users::Caller;
 use shared::domain::fault::FaultReason;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::domain::source::{Mapping, Source, StartRequest};
 use shared::edge::deliver::deliver_promised;
-use shared::edge::http::{Answer, Problem, body_of_member, caller, json, try_again};
+use shared::edge::http::{Answer, Caller, Problem, body_of_member, caller, json, try_again};
 use shared::edge::sources::{hex, sha256};
 use shared::edge::start::{freeze, info, status_url};
 use shared::edge::{App, Done, once};
@@ -47,10 +46,10 @@ pub async fn handle(app: App, request: Request) -> Answer {
         }
         problem => problem,
     })?;
-    run(&app, &caller, &request, &asked, &source).await
+    run(&app, &caller, &asked, &source).await
 }
 
-async fn run(app: &App, caller: &Caller, request: &Request, asked: &StartRequest, source: &Source) -> Answer {
+async fn run(app: &App, caller: &Caller, asked: &StartRequest, source: &Source) -> Answer {
     let key = asked.files.as_ref().and_then(|files| files.first()).map_or("", String::as_str);
     let found = match app.objects.head_checksum(key).await.map_err(Problem::from)? {
         None => None,
@@ -61,7 +60,7 @@ async fn run(app: &App, caller: &Caller, request: &Request, asked: &StartRequest
         }
     };
     let mut running = false;
-    let answer = once(app, caller, request, async |tx| {
+    let answer = once(app, caller, async |tx| {
         // In here, so that a run that was answered is answered the same after its file has gone.
         let Some((base, version, frozen)) = &found else { return Err(missing(key)) };
         let start = Start {

@@ -32,45 +32,33 @@ pub struct Output {
     pub expired: usize,
     pub staging_dropped: usize,
     pub uploads_forgotten: usize,
-    pub errors: Vec<String>,
 }
 
 /// The handler. Its input, the schedule's event, says nothing.
 pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> StepResult<Output> {
-    let mut output = Output::default();
-    let mut note = |part: &str, error: StepError| output.errors.push(format!("{part}: {error}"));
-    let delivered = deliver_due(&app, None, 100).await.map(|sent| sent.delivered).map_err(StepError::from);
-    let delivered = delivered.unwrap_or_else(|error| {
-        note("outbox", error);
-        0
-    });
-    let closed = close_dead(&app).await.unwrap_or_else(|error| {
-        note("dead executions", error);
-        0
-    });
-    let given_up = tasks::give_up_dead(&app, SILENT).await.unwrap_or_else(|error| {
-        note("dead tasks", error);
-        0
-    });
-    let expired = expire(&app).await.unwrap_or_else(|error| {
-        note("expired waits", error);
-        0
-    });
-    let staging_dropped = drop_staging(&app).await.unwrap_or_else(|error| {
-        note("staging", error);
-        0
-    });
-    let uploads_forgotten = uploads::forget_old(&app).await.unwrap_or_else(|error| {
-        note("old uploads", error);
-        0
-    });
-    let errors = output.errors;
-    output = Output { delivered, closed, given_up, expired, staging_dropped, uploads_forgotten, errors };
-    if output.errors.is_empty() {
+    let mut errors = Vec::new();
+    let mut part = |name: &str, done: StepResult<usize>| {
+        done.unwrap_or_else(|error| {
+            errors.push(format!("{name}: {error}"));
+            0
+        })
+    };
+    let output = Output {
+        delivered: part(
+            "outbox",
+            deliver_due(&app, None, 100).await.map(|sent| sent.delivered).map_err(Into::into),
+        ),
+        closed: part("dead executions", close_dead(&app).await),
+        given_up: part("dead tasks", tasks::give_up_dead(&app, SILENT).await),
+        expired: part("expired waits", expire(&app).await),
+        staging_dropped: part("staging", drop_staging(&app).await),
+        uploads_forgotten: part("old uploads", uploads::forget_old(&app).await),
+    };
+    if errors.is_empty() {
         return Ok(output);
     }
     // So that the alarm on this function's errors rings.
-    Err(StepError::new(StepErrorKind::Transient, output.errors.join("; ")))
+    Err(StepError::new(StepErrorKind::Transient, errors.join("; ")))
 }
 
 async fn close_dead(app: &App) -> StepResult<usize> {

@@ -7,7 +7,6 @@ use super::pool::Database;
 use super::rows::Param;
 use super::sql;
 use crate::domain::ids::{MerchantId, UserId};
-use std::ops::Deref;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -19,25 +18,13 @@ pub struct Claims {
     pub email_verified: bool,
 }
 
-/// Who is calling, and what they were told if they have asked the same before.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    pub actor: Actor,
-    /// The stored answer to this very request.
-    pub answered: Option<Stored>,
-}
-
-impl Deref for Caller {
-    type Target = Actor;
-
-    fn deref(&self) -> &Actor {
-        &self.actor
-    }
-}
-
 /// The user of these claims, made on first use, and the merchants they belong to; with a key, also the answer that was
 /// given to the same request, which counts as a replay. The first statement of a request.
-pub async fn caller(db: &Database, claims: &Claims, keyed: Option<&Keyed>) -> DbResult<Caller> {
+pub async fn caller(
+    db: &Database,
+    claims: &Claims,
+    keyed: Option<&Keyed>,
+) -> DbResult<(Actor, Option<Stored>)> {
     let key = keyed.map(|keyed| keyed.key.as_str());
     let fingerprint = keyed.map(|keyed| keyed.fingerprint.as_slice());
     let params: &[Param<'_>] = &[
@@ -50,5 +37,5 @@ pub async fn caller(db: &Database, claims: &Claims, keyed: Option<&Keyed>) -> Db
     let row = db.first(&sql::USERS_CALLER, params).await?;
     let merchants: Vec<Uuid> = row.get("merchants");
     let merchants = merchants.into_iter().map(MerchantId).collect();
-    Ok(Caller { actor: Actor { user: UserId(row.get("id")), merchants }, answered: Stored::read(&row)? })
+    Ok((Actor { user: UserId(row.get("id")), merchants }, Stored::read(&row)?))
 }

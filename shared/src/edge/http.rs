@@ -1,6 +1,7 @@
 //! HTTP answers: JSON, problem documents (RFC 9457), and who is calling.
 
-use crate::db::users::{self, Caller, Claims};
+use crate::db::idempotency::{Keyed, Stored};
+use crate::db::users::{self, Claims};
 use crate::db::{DbError, decisions::Actor};
 use crate::domain::community::Remark;
 use crate::domain::ids::MerchantId;
@@ -17,13 +18,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serde_path_to_error::{Path, Segment};
+use std::ops::Deref;
 use uuid::Uuid;
 
 /// What a handler returns.
 pub type Answer = Result<Response<Body>, Problem>;
 
 /// A problem document. Nothing internal is in it; the cause is logged.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     pub status: StatusCode,
     /// Last part of the `type` URI: `urn:onceload:problem:<name>`.
@@ -216,12 +218,31 @@ pub fn claims(request: &Request) -> Result<Claims, Problem> {
     })
 }
 
+/// Who is calling, and what `once` needs to know of their request.
+#[derive(Debug)]
+pub struct Caller {
+    actor: Actor,
+    /// The request's key. What is wrong with it is said by `once`, after what is wrong with the request itself.
+    pub(super) keyed: Result<Option<Keyed>, Problem>,
+    /// The stored answer, if they have asked the very same before.
+    pub(super) answered: Option<Stored>,
+}
+
+impl Deref for Caller {
+    type Target = Actor;
+
+    fn deref(&self) -> &Actor {
+        &self.actor
+    }
+}
+
 /// Who is calling, the merchants they belong to, and the stored answer if they have asked the very same before.
 pub async fn caller(app: &App, request: &Request) -> Result<Caller, Problem> {
     let claims = claims(request)?;
-    // What is wrong with a key is said by `once`, after what is wrong with the request itself.
-    let keyed = keyed(request).unwrap_or_default();
-    Ok(users::caller(&app.db, &claims, keyed.as_ref()).await?)
+    let keyed = keyed(request);
+    let (actor, answered) =
+        users::caller(&app.db, &claims, keyed.as_ref().ok().and_then(Option::as_ref)).await?;
+    Ok(Caller { actor, keyed, answered })
 }
 
 /// The body as JSON: 400 where it is none, 422 with a pointer where it doesn't fit.

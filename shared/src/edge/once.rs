@@ -2,11 +2,10 @@
 
 use super::app::App;
 use super::deliver::{Delivery, deliver};
-use super::http::{Answer, Problem};
+use super::http::{Answer, Caller, Problem};
 use super::metrics::{Metric, count};
 use crate::db::idempotency::{self, Claim, Keyed, ONCE, Stored};
 use crate::db::transaction::{Transaction, begin, commit};
-use crate::db::users::Caller;
 use crate::domain::idempotency::IdempotencyKey;
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
@@ -32,17 +31,17 @@ impl From<Response<Body>> for Done {
 /// key. The same key and request again: the stored answer, which came with the caller, and `Idempotent-Replayed: true`.
 /// The same key with another method, path or body: 422. While the first is at work the second waits for it; after ten
 /// seconds, 409.
-pub async fn once<W>(app: &App, caller: &Caller, request: &Request, work: W) -> Answer
+pub async fn once<W>(app: &App, caller: &Caller, work: W) -> Answer
 where
     W: AsyncFnOnce(&mut Transaction<'_>) -> Result<Done, Problem>,
 {
-    let keyed = keyed(request)?;
+    let keyed = caller.keyed.as_ref().map_err(Problem::clone)?;
     count(if keyed.is_some() { Metric::KeyedRequests } else { Metric::KeylessRequests });
     if let Some(stored) = &caller.answered {
         return Ok(replay(stored));
     }
     let mut connection = app.db.connection().await?;
-    let mut tx = match &keyed {
+    let mut tx = match keyed {
         None => begin(&mut connection, ONCE, idempotency::limits()).await?,
         Some(keyed) => match idempotency::claim(&mut connection, caller.user, keyed).await? {
             Claim::Won(tx) => tx,
@@ -61,7 +60,7 @@ where
     if !done.response.status().is_success() {
         return Ok(done.response);
     }
-    match &keyed {
+    match keyed {
         None => commit(tx, ONCE).await?,
         Some(Keyed { key, .. }) => {
             idempotency::commit_answered(tx, caller.user, key, &stored(&done.response)).await?;
@@ -69,7 +68,7 @@ where
     }
     drop(connection);
     if deliver(app, &done.messages).await == Delivery::Refused {
-        if let Some(Keyed { key, .. }) = &keyed {
+        if let Some(Keyed { key, .. }) = keyed {
             idempotency::forget(&app.db.connection().await?, caller.user, key).await?;
         }
         return Err(Problem::new(

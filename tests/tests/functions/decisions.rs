@@ -6,7 +6,8 @@ use onceload_tests::{Bench, Run, State};
 use serde_json::json;
 use shared::db::decisions::Decision;
 use shared::domain::job::Status;
-use shared::domain::step::StepErrorKind;
+use shared::domain::step::{StepErrorKind, StepResult};
+use tokio::task::JoinHandle;
 
 async fn waiting(bench: &Bench, name: &str, body: &str) -> Run {
     let mut run = bench.file(name, body.to_owned());
@@ -253,17 +254,24 @@ async fn cancel_in_the_middle_of_an_insert() {
     let mut run = bench.file("a.csv", noise(150_000));
     run.until(State::InsertCodes).await.expect(State::InsertCodes);
     run.approve(&bench.actor).await;
-    let inserter = {
-        let run = Run { app: app(&bench.db, &bench.s3), ..run.clone() };
-        tokio::spawn(async move { run.insert().await })
-    };
-    let inserting = "SELECT count(*) > 0 FROM pg_stat_activity
-                      WHERE datname = current_database() AND query LIKE '-- staging.insert%' AND state = 'active'";
-    bench.db.until("the insert is under way", inserting).await;
+    let inserter = inserting(&bench, &run);
+    let at_work = "SELECT count(*) > 0 FROM pg_stat_activity
+                    WHERE datname = current_database() AND query LIKE '-- staging.insert%' AND state = 'active'";
+    bench.db.until("the insert is under way", at_work).await;
     // It is not held up by the insert, which locks nothing on the job's row until its last statement.
     let asked = std::time::Instant::now();
     assert!(matches!(run.cancel(&bench.actor).await, Decision::Taken { .. }));
     assert!(asked.elapsed() < std::time::Duration::from_secs(4));
+    is_cancelled(&bench, run, inserter).await;
+}
+
+/// The insert, as a function of its own that runs beside the test.
+fn inserting(bench: &Bench, run: &Run) -> JoinHandle<StepResult<insert_codes::Output>> {
+    let run = Run { app: app(&bench.db, &bench.s3), ..run.clone() };
+    tokio::spawn(async move { run.insert().await })
+}
+
+async fn is_cancelled(bench: &Bench, mut run: Run, inserter: JoinHandle<StepResult<insert_codes::Output>>) {
     let error = inserter.await.unwrap().unwrap_err();
     assert_eq!(error.kind, StepErrorKind::Cancelled, "{error}");
     assert_eq!(bench.codes().await, 0, "all or nothing");
@@ -309,20 +317,13 @@ async fn cancel_after_the_last_look() {
     let other = bench.db.connect().await;
     let hold = format!("INSERT INTO codes (merchant_id, code) VALUES ('{}', 'B')", bench.merchant);
     other.batch_execute(&format!("BEGIN; {hold}")).await.expect("a row in the way");
-    let inserter = {
-        let run = Run { app: app(&bench.db, &bench.s3), ..run.clone() };
-        tokio::spawn(async move { run.insert().await })
-    };
+    let inserter = inserting(&bench, &run);
     let waits = "SELECT count(*) > 0 FROM pg_stat_activity
                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '-- staging.insert%'";
     bench.db.until("the insert waits in its chunk", waits).await;
     assert!(matches!(run.cancel(&bench.actor).await, Decision::Taken { .. }));
     other.batch_execute("ROLLBACK").await.expect("out of the way");
-    let error = inserter.await.unwrap().unwrap_err();
-    assert_eq!(error.kind, StepErrorKind::Cancelled, "{error}");
-    assert_eq!(bench.codes().await, 0, "all or nothing");
-    assert_eq!(run.until(State::Done).await.error().kind, StepErrorKind::Cancelled);
-    assert_eq!(bench.status(run.job).await, "cancelled");
+    is_cancelled(&bench, run, inserter).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
