@@ -127,7 +127,7 @@ impl Run {
 
     /// The execution that EventBridge starts for an upload.
     pub fn of_upload(app: &App, key: &str, version_id: &str) -> Self {
-        Self::new(app, upload_event(app.objects.bucket(), key, version_id))
+        Self::new(app, upload_event(app.objects().bucket(), key, version_id))
     }
 
     /// The execution that the outbox starts for a retry.

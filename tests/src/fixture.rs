@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use shared::db::decisions::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
+use shared::edge::aws::Clients;
 use shared::edge::objects::Objects;
 use shared::edge::{App, Config};
 use std::time::Duration;
@@ -104,7 +105,6 @@ impl Bench {
 /// delivered stays in the outbox, where a test finds it.
 pub fn app(db: &TestDb, s3: &TestS3) -> App {
     let aws = sdk_config(&s3.endpoint, 3);
-    let nobody = sdk_config(&closed_endpoint(), 1);
     App {
         config: Config {
             bucket: BUCKET.into(),
@@ -120,9 +120,7 @@ pub fn app(db: &TestDb, s3: &TestS3) -> App {
             mark_concurrency: 4,
         },
         db: db.pool(2),
-        objects: Objects::new(&aws, BUCKET),
-        states: aws_sdk_sfn::Client::new(&nobody),
-        events: aws_sdk_eventbridge::Client::new(&nobody),
+        clients: states_at(&closed_endpoint(), &Objects::new(&aws, BUCKET)),
     }
 }
 
@@ -137,9 +135,9 @@ fn sdk_config(endpoint: &str, attempts: u32) -> SdkConfig {
         .build()
 }
 
-/// Step Functions' client at an endpoint.
-pub fn states_at(endpoint: &str) -> aws_sdk_sfn::Client {
-    aws_sdk_sfn::Client::new(&sdk_config(endpoint, 1))
+/// The same bucket, and this endpoint for Step Functions and EventBridge.
+pub fn states_at(endpoint: &str, objects: &Objects) -> Clients {
+    Clients::new(sdk_config(endpoint, 1), objects.bucket()).with_objects(objects.clone())
 }
 
 /// The bucket's client at an endpoint.

@@ -14,23 +14,25 @@ use crate::{Context, Error, Result, process, project, say};
 /// with depends on the packages that are selected, and another selection here than in `cargo test` would compile
 /// the AWS SDK twice.
 pub fn build() -> Result<BTreeMap<String, PathBuf>> {
-    build_as(&[])
+    build_as(&project::functions()?, &[])
 }
 
-/// The same as they are deployed, but for this machine's processor.
-pub fn build_release() -> Result<BTreeMap<String, PathBuf>> {
-    build_as(&["--release"])
+/// These as they are deployed, but for this machine's processor.
+pub fn build_release(names: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+    build_as(names, &["--release"])
 }
 
-fn build_as(profile: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
-    let names = project::functions()?;
-    let step = say::step(format!("Building {} functions", names.len()));
+fn build_as(names: &[String], profile: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let step = match names {
+        [name] => say::step(format!("Building {name} {}", profile.join(" "))),
+        names => say::step(format!("Building {} functions {}", names.len(), profile.join(" "))),
+    };
     let mut cargo = project::cargo();
     cargo
         .args(["build", "--workspace", "--message-format", "json-render-diagnostics"])
         .args(profile)
         .stderr(Stdio::inherit());
-    for name in &names {
+    for name in names {
         cargo.args(["--bin", name]);
     }
     let messages = process::ask(&mut cargo, b"").map_err(|error| match error {

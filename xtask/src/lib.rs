@@ -20,6 +20,7 @@ pub mod project;
 pub mod provision;
 pub mod python;
 pub mod say;
+mod size;
 pub mod stack;
 pub mod test;
 

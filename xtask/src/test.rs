@@ -9,12 +9,14 @@ use clap::{Args, ValueEnum};
 use crate::postgres::{Pooler, Postgres, ROLE, Settings};
 use crate::python::Python;
 use crate::stack::{self, Options};
-use crate::{Error, Result, contract, functions, lint, node, process, project, say};
+use crate::{Error, Result, contract, functions, lint, node, process, project, say, size};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// Formatting, clippy, template, state machines
     Lint,
+    /// The largest function built for release, and how large it is
+    Size,
     /// Unit tests, and every function on a real PostgreSQL
     Unit,
     /// The whole service on the local engine
@@ -37,6 +39,9 @@ pub fn run(args: &TestArgs) -> Result<()> {
     let mut failed = Vec::new();
     if wants(Part::Lint) && !lint::run()? {
         failed.push("lint");
+    }
+    if wants(Part::Size) && !size::run()? {
+        failed.push("size");
     }
     if wants(Part::Unit) || wants(Part::E2e) {
         let directory = project::target().join("test");

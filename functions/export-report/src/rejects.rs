@@ -105,9 +105,9 @@ impl Writer<'_> {
         };
         let stem = format!("{:04}-{}", source.file_no, stem(file));
         let at = format!("{}rejects/{stem}", self.task.reports());
-        let mut records = GzipUpload::new(&self.app.objects, format!("{at}.csv.gz"));
+        let mut records = GzipUpload::new(self.app.objects(), format!("{at}.csv.gz"));
         records.write(record(&layout.header, layout.delimiter).as_bytes()).await?;
-        let mut reasons = GzipUpload::new(&self.app.objects, format!("{at}.reasons.csv.gz"));
+        let mut reasons = GzipUpload::new(self.app.objects(), format!("{at}.reasons.csv.gz"));
         reasons.write(record(&REASONS, b',').as_bytes()).await?;
         Ok(Open { file: file.to_owned(), stem, records, reasons, whole: 0, all: 0 })
     }
@@ -129,7 +129,7 @@ impl Writer<'_> {
         // Nothing was rejected: a file that says so.
         if self.files.is_empty() {
             let key = format!("{}rejects/reasons.csv.gz", self.task.reports());
-            let mut reasons = GzipUpload::new(&self.app.objects, key);
+            let mut reasons = GzipUpload::new(self.app.objects(), key);
             reasons.write(record(&REASONS, b',').as_bytes()).await?;
             let stored = reasons.finish().await?;
             let name = "reasons.csv.gz".to_owned();

@@ -37,7 +37,7 @@ pub async fn export(
         Rows::Duplicates => "duplicates.csv.gz",
         Rows::All => "report.csv.gz",
     };
-    let mut upload = GzipUpload::new(&app.objects, format!("{}{name}", task.reports()));
+    let mut upload = GzipUpload::new(app.objects(), format!("{}{name}", task.reports()));
     let written = match write(&mut connection, &marks, rows, &mut upload, watch, budget).await {
         Ok(written) => written,
         Err(error) => {

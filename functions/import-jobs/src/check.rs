@@ -55,7 +55,7 @@ pub async fn check(app: &App, actor: &Actor, request: &Request) -> Answer {
         options: None,
     }
     .check()?;
-    json(StatusCode::OK, &checked(&app.objects, source, TIME_LIMIT).await?)
+    json(StatusCode::OK, &checked(app.objects(), source, TIME_LIMIT).await?)
 }
 
 /// What there is to say about a source. Whatever is not counted exactly within the time is estimated.

@@ -202,7 +202,7 @@ async fn known(app: &App, job: JobId) -> Result<Vec<Export>, Problem> {
 async fn there(app: &App, job: &Value, id: JobId) -> Result<BTreeSet<String>, Problem> {
     let merchant: MerchantId =
         serde_json::from_value(job["merchant_id"].clone()).map_err(|_| Problem::not_found())?;
-    let keys = app.objects.list(&tasks::reports(merchant, id), 10_000).await?;
+    let keys = app.objects().list(&tasks::reports(merchant, id), 10_000).await?;
     Ok(keys.into_iter().collect())
 }
 
@@ -230,5 +230,5 @@ async fn exists(app: &App, found: &Value, job: JobId, kind: ExportKind) -> Resul
 
 async fn link(app: &App, file: &Value) -> Result<String, Problem> {
     let text = |name: &str| file[name].as_str().unwrap_or_default();
-    Ok(app.objects.link(text("key"), text("name"), LINK_VALID).await?)
+    Ok(app.objects().link(text("key"), text("name"), LINK_VALID).await?)
 }

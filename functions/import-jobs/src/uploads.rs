@@ -69,7 +69,7 @@ async fn links(app: &App, upload: &Upload) -> Result<Value, Problem> {
         "expires_at": upload.expires_at,
     });
     let Some(part_size) = upload.part_size else {
-        links["url"] = json!(app.objects.put_link(&upload.key, size, lifetime).await?);
+        links["url"] = json!(app.objects().put_link(&upload.key, size, lifetime).await?);
         return Ok(links);
     };
     let multipart_id = multipart_id(app, upload).await?;
@@ -77,7 +77,7 @@ async fn links(app: &App, upload: &Upload) -> Result<Value, Problem> {
         .map(|(bytes, number)| {
             let id = multipart_id.as_str();
             async move {
-                let url = app.objects.part_link(&upload.key, id, number, bytes, lifetime).await?;
+                let url = app.objects().part_link(&upload.key, id, number, bytes, lifetime).await?;
                 Ok::<_, Problem>(json!({ "number": number, "size": bytes, "url": url }))
             }
         })
@@ -94,12 +94,12 @@ async fn multipart_id(app: &App, upload: &Upload) -> Result<String, Problem> {
     if let Some(id) = &upload.multipart_id {
         return Ok(id.clone());
     }
-    let begun = app.objects.begin_multipart(&upload.key).await?;
+    let begun = app.objects().begin_multipart(&upload.key).await?;
     let connection = app.db.connection().await?;
     let stands = uploads::set_multipart(client(&connection), upload.id, &begun).await?;
     drop(connection);
     if stands.as_ref() != Some(&begun) {
-        app.objects.abort(&upload.key, &begun).await?;
+        app.objects().abort(&upload.key, &begun).await?;
     }
     stands.ok_or_else(name_taken)
 }
@@ -154,13 +154,13 @@ pub async fn complete(app: &App, actor: &Actor, id: Uuid, request: &Request) -> 
         }
         None => {}
     }
-    let Some(object) = app.objects.head(&upload.key, None).await? else {
+    let Some(object) = app.objects().head(&upload.key, None).await? else {
         return Err(nothing_came());
     };
     let connection = app.db.connection().await?;
     if object.bytes != upload.size {
         if uploads::reject(client(&connection), upload.id).await? {
-            app.objects.remove(&object).await?;
+            app.objects().remove(&object).await?;
         }
         return Err(wrong_size("", object.bytes, upload.size));
     }
@@ -171,7 +171,7 @@ pub async fn complete(app: &App, actor: &Actor, id: Uuid, request: &Request) -> 
 /// Makes the object of the parts. Done already is done.
 async fn join(app: &App, upload: &Upload, multipart_id: &str, sent: &[SentPart]) -> Result<(), Problem> {
     // Joined by a call that did not live to say so: the object itself is looked at next.
-    let Some(there) = app.objects.parts(&upload.key, multipart_id).await? else { return Ok(()) };
+    let Some(there) = app.objects().parts(&upload.key, multipart_id).await? else { return Ok(()) };
     let chosen = choose(&there, sent)?;
     let sum: i64 = chosen.iter().map(|part| part.bytes).sum();
     if sum != upload.size {
@@ -179,11 +179,11 @@ async fn join(app: &App, upload: &Upload, multipart_id: &str, sent: &[SentPart])
         let open = uploads::reject(client(&connection), upload.id).await?;
         drop(connection);
         if open {
-            app.objects.abort(&upload.key, multipart_id).await?;
+            app.objects().abort(&upload.key, multipart_id).await?;
         }
         return Err(wrong_size("/parts", sum, upload.size));
     }
-    app.objects.join(&upload.key, multipart_id, &chosen).await?;
+    app.objects().join(&upload.key, multipart_id, &chosen).await?;
     Ok(())
 }
 

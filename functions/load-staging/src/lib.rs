@@ -52,7 +52,7 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
     let Some(load) = FileLoad::begin(&mut connection, &job, &file, budget.left()).await? else {
         return already_loaded(&app, &job, &file).await;
     };
-    let loaded = pipeline::run(&app.objects, &job, &file, load, &watch, budget).await;
+    let loaded = pipeline::run(app.objects(), &job, &file, load, &watch, budget).await;
     drop(watch);
     match loaded {
         Ok(counts) => Ok(Output { file_no: file.file_no, counts }),

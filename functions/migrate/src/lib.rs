@@ -1,8 +1,8 @@
 //! Applies `migrations/` on a direct connection, under an advisory lock. Invoked by a deployment or by hand.
 
-use shared::db::Database;
 use shared::db::migrate::{Migrated, migrate};
-use shared::domain::step::StepResult;
+use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::edge::app::database;
 use shared::edge::{App, Budget};
 
 /// The handler; its input says nothing.
@@ -10,7 +10,9 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
     // A pooler in transaction mode can't hold the lock: this URL goes past it.
     let direct = std::env::var("MIGRATION_DATABASE_URL").ok().filter(|url| !url.is_empty());
     let db = match direct {
-        Some(url) => Database::new(&url, 1, None)?,
+        Some(url) => database(&url, 1).map_err(|error| {
+            StepError::with_source(StepErrorKind::Internal, "MIGRATION_DATABASE_URL can't be used", error)
+        })?,
         None => app.db.clone(),
     };
     let migrated = migrate(db.connection().await?).await?;

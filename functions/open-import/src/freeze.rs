@@ -51,13 +51,13 @@ async fn source_of(app: &App, job: &Job) -> StepResult<Source> {
     };
     let version = info.get("manifest_version").and_then(Value::as_str);
     let object =
-        app.objects.head(manifest_key, version).await?.ok_or_else(|| {
+        app.objects().head(manifest_key, version).await?.ok_or_else(|| {
             invalid(format!("{manifest_key} is not there any more; upload the manifest again"))
         })?;
     if object.bytes > 1024 * 1024 {
         return Err(invalid(format!("{manifest_key} is larger than 1 MiB")));
     }
-    let bytes = app.objects.read(&object).await?;
+    let bytes = app.objects().read(&object).await?;
     // Its members by name: serde would also take them in order from an array.
     let manifest: serde_json::Map<String, Value> =
         serde_json::from_slice(&bytes).map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
@@ -83,7 +83,7 @@ fn without_nulls(mut value: Value) -> Value {
 async fn objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<FrozenObject>> {
     // An upload is imported in the version that its event names; everything else as it is now.
     let version = job.source_info.get("version_id").and_then(Value::as_str);
-    let there = sources::resolve(&app.objects, source, version).await?;
+    let there = sources::resolve(app.objects(), source, version).await?;
     if there.missing.is_empty() {
         return Ok(there.objects);
     }

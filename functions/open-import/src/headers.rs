@@ -23,7 +23,7 @@ pub async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepRes
     let probe = listed.len() <= PROBED_FILES;
     let looked: Vec<_> = stream::iter(listed)
         .map(|file| async move {
-            let inspected = inspect(&app.objects, &file.object, &job.mapping, probe).await?;
+            let inspected = inspect(app.objects(), &file.object, &job.mapping, probe).await?;
             Ok::<_, StepError>((file, inspected))
         })
         .buffered(READS)

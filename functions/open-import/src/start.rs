@@ -80,7 +80,7 @@ async fn register_refused(app: &App, input: &Input) -> StepResult<()> {
 
 /// An upload: `import/...` is one file, `stage/.../manifest.json` a batch.
 async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> StepResult<Registered> {
-    if object.bucket != app.objects.bucket() {
+    if object.bucket != app.objects().bucket() {
         return Err(StepError::invalid(format!("the event is about the bucket {}, not ours", object.bucket)));
     }
     let merchant = key::merchant_of(&object.key).ok_or_else(|| {

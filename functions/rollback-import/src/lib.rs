@@ -60,7 +60,7 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
 /// `reports/{merchant}/{job}/claimed.csv.gz`: the codes that are still there, and who has claimed them.
 async fn list_kept(app: &App, task: &Task, budget: Budget) -> StepResult<Value> {
     let mut connection = app.db.connection().await?;
-    let mut upload = GzipUpload::new(&app.objects, format!("{}claimed.csv.gz", task.reports()));
+    let mut upload = GzipUpload::new(app.objects(), format!("{}claimed.csv.gz", task.reports()));
     let rows = match copy_kept(&mut connection, task, &mut upload, budget).await {
         Ok(rows) => rows,
         Err(error) => {

@@ -51,7 +51,7 @@ pub async fn handle(app: App, request: Request) -> Answer {
 
 async fn run(app: &App, caller: &Caller, asked: &StartRequest, source: &Source) -> Answer {
     let key = asked.files.as_ref().and_then(|files| files.first()).map_or("", String::as_str);
-    let found = match app.objects.head_checksum(key).await.map_err(Problem::from)? {
+    let found = match app.objects().head_checksum(key).await.map_err(Problem::from)? {
         None => None,
         Some((object, checksum)) => {
             let base = base_key(caller.user, source, &object, checksum.as_deref());

@@ -14,7 +14,7 @@ pub enum Execution {
 }
 
 pub async fn look(app: &App, arn: &str) -> Execution {
-    match app.states.describe_execution().execution_arn(arn).send().await {
+    match app.clients.states().describe_execution().execution_arn(arn).send().await {
         Ok(execution) if *execution.status() == ExecutionStatus::Running => Execution::Going,
         Ok(execution) => {
             let error = execution.error().unwrap_or("no error");

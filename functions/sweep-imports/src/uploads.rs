@@ -20,7 +20,7 @@ pub async fn forget_old(app: &App) -> StepResult<usize> {
         let batch = uploads::forget(tx.client(), app.config.upload_retention_days, BATCH).await?;
         // Before the commit: an upload that can't be let go of is not forgotten.
         for (key, multipart_id) in batch.open_multiparts {
-            app.objects.abort(&key, &multipart_id).await?;
+            app.objects().abort(&key, &multipart_id).await?;
         }
         commit(tx, NAME).await?;
         forgotten += batch.forgotten;

@@ -1,7 +1,8 @@
 //! Staging workspaces: the only place where SQL is composed, because the tables are one set per job.
 //!
 //! Buckets `onceload_staging.b_<job>_<nn>` hold the rows by range of code, side tables `d_<job>_<nn>` the
-//! duplicates of a chunk. All UNLOGGED and without an index. Names come from a UUID and a number, never from input.
+//! duplicates of a chunk, and while an insert runs `s_<job>_<run>_<nn>` a chunk's clean rows in order. All UNLOGGED and
+//! without an index. Names come from UUIDs and numbers, never from input.
 
 pub mod export;
 
@@ -39,6 +40,11 @@ pub fn side_table(job: JobId, chunk: i32) -> String {
     format!("onceload_staging.d_{}_{chunk:02}", job.0.simple())
 }
 
+/// Where the clean rows of a chunk lie in order. Of one run of the insert, so that it meets no table of a ghost.
+pub fn sorted_table(job: JobId, run: u64, chunk: i32) -> String {
+    format!("onceload_staging.s_{}_{run:08x}_{chunk:02}", job.0.simple())
+}
+
 /// Makes the job's buckets, empty, whatever was there before.
 pub async fn create(tx: &Transaction<'_>, job: JobId, buckets: usize) -> DbResult<()> {
     drop_tables(tx, job).await?;
@@ -61,7 +67,7 @@ pub async fn drop_tables(tx: &Transaction<'_>, job: JobId) -> DbResult<()> {
     let tables = tx
         .query_typed(
             "-- staging.tables\nSELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = 'onceload_staging' AND c.relkind = 'r' AND c.relname ~ ('^[bd]_' || $1 || '_')",
+             WHERE n.nspname = 'onceload_staging' AND c.relkind = 'r' AND c.relname ~ ('^[bds]_' || $1 || '_')",
             &[(&job.0.simple().to_string(), Type::TEXT)],
         )
         .await
@@ -386,36 +392,62 @@ pub async fn cut(
     Ok((points, rows))
 }
 
-const INSERT_COLUMNS: &str = "merchant_id, import_job_id, code, serial, sku, points, sku_name, batch_code, price, window_start, window_end, source";
+/// What an insert takes from staging, in the order of the columns there.
+const CODE_COLUMNS: &str = "window_start, window_end, points, code, serial, sku, sku_name, batch_code, price";
+type Params<'a> = Vec<(&'a (dyn ToSql + Sync), Type)>;
 
-/// The clean rows of a chunk: neither duplicate nor late. Parameters 1 and 2 are merchant and job,
-/// the bounds follow.
-fn clean_rows<'a>(
-    job: &'a JobId,
-    merchant: &'a uuid::Uuid,
-    chunk: &'a Chunk,
-) -> (String, Vec<(&'a (dyn ToSql + Sync), Type)>) {
-    let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![(merchant, Type::UUID), (&job.0, Type::UUID)];
-    let condition = if chunk.whole { String::new() } else { bounds(&chunk.range, "b.code", &mut params) };
-    let from = format!(
-        "{} b LEFT JOIN {} d ON d.row_number = b.row_number WHERE d.row_number IS NULL{condition}",
-        bucket_table(*job, chunk.bucket),
-        side_table(*job, chunk.number)
-    );
-    (from, params)
+/// A query of the clean rows of a chunk, neither duplicate nor late, as `b`. The bounds are parameters.
+fn clean_rows<'a>(job: JobId, chunk: &'a Chunk, columns: &str, params: &mut Params<'a>) -> String {
+    let condition = if chunk.whole { String::new() } else { bounds(&chunk.range, "b.code", params) };
+    format!(
+        "SELECT {columns} FROM {} b LEFT JOIN {} d USING (row_number) WHERE d.row_number IS NULL{condition}",
+        bucket_table(job, chunk.bucket),
+        side_table(job, chunk.number)
+    )
 }
 
-/// Inserts the clean rows of a chunk in order of code. Fails with `unique_violation` when one is there by now.
-pub async fn insert_clean(client: &Client, job: JobId, merchant: uuid::Uuid, chunk: &Chunk) -> DbResult<u64> {
+/// Writes the clean rows of a chunk, in order of code, into a table of their own.
+pub async fn sort_clean(tx: &Transaction<'_>, job: JobId, chunk: &Chunk, run: u64) -> DbResult<()> {
+    const NAME: &str = "staging.sort";
+    let mut params = Vec::new();
+    let rows = clean_rows(job, chunk, CODE_COLUMNS, &mut params);
+    let table = sorted_table(job, run, chunk.number);
+    let sql = format!(
+        "-- {NAME}\nCREATE UNLOGGED TABLE {table} WITH (autovacuum_enabled = off) AS {rows} ORDER BY b.code"
+    );
+    tx.execute_typed(&sql, &params).await.map(drop).map_err(|e| DbError::new(NAME, e))
+}
+
+/// Inserts the clean rows of a chunk in order of code, which `sort_clean` may have put there already. Fails with
+/// `unique_violation` when one is in production by now.
+pub async fn insert_clean(
+    client: &Client,
+    job: JobId,
+    merchant: uuid::Uuid,
+    chunk: &Chunk,
+    sorted: Option<u64>,
+) -> DbResult<u64> {
     const NAME: &str = "staging.insert";
-    let (from, params) = clean_rows(&job, &merchant, chunk);
+    let mut params: Params<'_> = vec![(&merchant, Type::UUID), (&job.0, Type::UUID)];
+    // What is the same in every row stays outside of the sort.
+    let rows = match sorted {
+        Some(run) => sorted_table(job, run, chunk.number),
+        None => format!("({} ORDER BY b.code)", clean_rows(job, chunk, CODE_COLUMNS, &mut params)),
+    };
     let sql = format!(
         "-- {NAME}
-INSERT INTO codes ({INSERT_COLUMNS})
-SELECT $1, $2, b.code, b.serial, b.sku, b.points, b.sku_name, b.batch_code, b.price, b.window_start, b.window_end, 'import'
-  FROM {from} ORDER BY b.code"
+INSERT INTO codes (merchant_id, import_job_id, source, {CODE_COLUMNS})
+SELECT $1, $2, 'import', {CODE_COLUMNS} FROM {rows} clean"
     );
     client.execute_typed(&sql, &params).await.map_err(|e| DbError::new(NAME, e))
+}
+
+/// Drops what `sort_clean` has made in this run.
+pub async fn drop_sorted(tx: &Transaction<'_>, job: JobId, run: u64, chunks: &[i32]) -> DbResult<()> {
+    let names: Vec<String> = chunks.iter().map(|chunk| sorted_table(job, run, *chunk)).collect();
+    tx.batch_execute(&format!("-- staging.drop_sorted\nDROP TABLE {}", names.join(", ")))
+        .await
+        .map_err(|e| DbError::new("staging.drop_sorted", e))
 }
 
 /// What inserting a chunk around codes that appeared since the marking did.
@@ -434,16 +466,16 @@ pub async fn insert_around(
     chunk: &Chunk,
 ) -> DbResult<InsertedAround> {
     const NAME: &str = "staging.insert_around";
-    let (from, params) = clean_rows(&job, &merchant, chunk);
+    let mut params: Params<'_> = vec![(&merchant, Type::UUID), (&job.0, Type::UUID)];
+    let rows = clean_rows(job, chunk, "b.*", &mut params);
     let side = side_table(job, chunk.number);
     let sql = format!(
         "-- {NAME}
 WITH clean AS MATERIALIZED (
-    SELECT b.* FROM {from}
+    {rows}
 ), inserted AS (
-    INSERT INTO codes ({INSERT_COLUMNS})
-    SELECT $1, $2, b.code, b.serial, b.sku, b.points, b.sku_name, b.batch_code, b.price, b.window_start, b.window_end, 'import'
-      FROM clean b ORDER BY b.code
+    INSERT INTO codes (merchant_id, import_job_id, source, {CODE_COLUMNS})
+    SELECT $1, $2, 'import', {CODE_COLUMNS} FROM clean ORDER BY code
     ON CONFLICT DO NOTHING
     RETURNING code
 ), late AS (

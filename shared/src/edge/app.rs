@@ -1,8 +1,9 @@
 //! What a function has once it is started: configuration from the environment, clients, a pool.
 
+use super::aws::{self, Clients};
+use super::objects::Objects;
 use crate::db::Database;
-use crate::edge::objects::Objects;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -61,35 +62,36 @@ pub enum ConfigError {
 pub struct App {
     pub config: Config,
     pub db: Database,
-    pub objects: Objects,
-    pub states: aws_sdk_sfn::Client,
-    pub events: aws_sdk_eventbridge::Client,
+    pub clients: Clients,
 }
 
 impl App {
     /// Reads the environment. `connections`: the most that this function holds at a time.
     pub async fn from_env(connections: usize) -> Result<Self, ConfigError> {
-        let aws = aws_config::defaults(BehaviorVersion::latest()).load().await;
+        let aws = aws::from_env();
         let url = database_url(&aws).await?;
-        Self::new(&aws, &url, connections)
+        Self::new(aws, &url, connections)
     }
 
     /// The same from its parts.
-    pub fn new(aws: &SdkConfig, database_url: &str, connections: usize) -> Result<Self, ConfigError> {
+    pub fn new(aws: SdkConfig, database_url: &str, connections: usize) -> Result<Self, ConfigError> {
         let config = Config::from_env()?;
-        let ca = match std::env::var("DATABASE_CA_FILE").ok().filter(|path| !path.is_empty()) {
-            Some(path) => Some(std::fs::read(path).map_err(ConfigError::CaFile)?),
-            None => None,
-        };
-        let db = Database::new(database_url, connections, ca.as_deref()).map_err(ConfigError::Pool)?;
-        Ok(Self {
-            objects: Objects::new(aws, &config.bucket),
-            config,
-            db,
-            states: aws_sdk_sfn::Client::new(aws),
-            events: aws_sdk_eventbridge::Client::new(aws),
-        })
+        let db = database(database_url, connections)?;
+        Ok(Self { clients: Clients::new(aws, &config.bucket), config, db })
     }
+
+    pub fn objects(&self) -> &Objects {
+        self.clients.objects()
+    }
+}
+
+/// A pool on this server, whose certificate may be signed by the authority of `DATABASE_CA_FILE`.
+pub fn database(url: &str, connections: usize) -> Result<Database, ConfigError> {
+    let ca = match std::env::var("DATABASE_CA_FILE").ok().filter(|path| !path.is_empty()) {
+        Some(path) => Some(std::fs::read(path).map_err(ConfigError::CaFile)?),
+        None => None,
+    };
+    Database::new(url, connections, ca.as_deref()).map_err(ConfigError::Pool)
 }
 
 /// The secret that RDS and the console make; or a plain URL.

@@ -99,7 +99,8 @@ async fn send(app: &App, claimed: &Claimed) -> Result<(), Failure> {
         Message::TaskSuccess { attempt } => Ok(task_success(app, claimed.job, *attempt).await?),
         Message::TaskFailure { token } => {
             let sent = app
-                .states
+                .clients
+                .states()
                 .send_task_failure()
                 .task_token(token)
                 .error("Cancelled")
@@ -129,7 +130,8 @@ async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Fail
     let machine = app.config.state_machine_arn.as_deref();
     let machine = machine.ok_or_else(|| Failure::Later("STATE_MACHINE_ARN is not set".into()))?;
     let started = app
-        .states
+        .clients
+        .states()
         .start_execution()
         .state_machine_arn(machine)
         .name(format!("{job}-{attempt}"))
@@ -152,7 +154,8 @@ async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Fail
 async fn start_maintenance(app: &App, job: JobId, task: TaskId, action: Action) -> Result<(), String> {
     let machine = app.config.maintenance_state_machine_arn.as_deref();
     let started = app
-        .states
+        .clients
+        .states()
         .start_execution()
         .state_machine_arn(machine.ok_or("MAINTENANCE_STATE_MACHINE_ARN is not set")?)
         .name(maintenance_name(task, action))
@@ -177,7 +180,8 @@ pub fn maintenance_execution(machine: &str, task: TaskId, action: Action) -> Str
 
 async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
     let stopped = app
-        .states
+        .clients
+        .states()
         .stop_execution()
         .execution_arn(arn)
         .error("Superseded")
@@ -203,7 +207,8 @@ async fn task_success(app: &App, job: JobId, attempt: i32) -> Result<(), String>
     };
     let Some(token) = token else { return Ok(()) };
     let sent = app
-        .states
+        .clients
+        .states()
         .send_task_success()
         .task_token(token)
         .output(json!({ "approved": true }).to_string())
@@ -237,7 +242,7 @@ async fn state_changed(app: &App, job: JobId) -> Result<(), String> {
         .detail_type("ImportStateChanged")
         .detail(detail.to_string())
         .build();
-    let put = app.events.put_events().entries(entry).send().await;
+    let put = app.clients.events().put_events().entries(entry).send().await;
     match put {
         Ok(put) if put.failed_entry_count() == 0 => Ok(()),
         Ok(put) => Err(format!("{:?}", put.entries())),

@@ -2,6 +2,7 @@
 //! leave a function.
 
 pub mod app;
+pub mod aws;
 pub mod csv_rows;
 pub mod csv_stream;
 pub mod deliver;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error as StdError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tracing_subscriber::filter::LevelFilter;
 
 /// The time that an invocation has left.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,20 @@ impl Budget {
     }
 }
 
+/// Logs as Lambda's logging controls want them: at `AWS_LAMBDA_LOG_LEVEL`, or else `RUST_LOG`, or else INFO; as JSON if
+/// `AWS_LAMBDA_LOG_FORMAT` says so.
+fn init_logs() {
+    let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let level = text("AWS_LAMBDA_LOG_LEVEL").or_else(|| text("RUST_LOG"));
+    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    // Lambda adds the time to each line.
+    let logs = tracing_subscriber::fmt().with_target(false).without_time().with_max_level(level);
+    match text("AWS_LAMBDA_LOG_FORMAT") {
+        Some(format) if format.eq_ignore_ascii_case("json") => logs.json().init(),
+        _ => logs.init(),
+    }
+}
+
 /// Serves a step of the state machine. Each error is logged here, once, with its causes; the state machine gets the
 /// stable name and the message.
 pub async fn serve_step<I, O, F, Fut>(connections: usize, handler: F) -> Result<(), Error>
@@ -42,7 +57,7 @@ where
     F: Fn(App, I, Budget) -> Fut,
     Fut: Future<Output = StepResult<O>>,
 {
-    lambda_runtime::tracing::init_default_subscriber();
+    init_logs();
     let app = App::from_env(connections).await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
         let (app, handler) = (app.clone(), &handler);
@@ -78,7 +93,7 @@ where
     F: Fn(App, lambda_http::Request) -> Fut + Sync,
     Fut: Future<Output = super::http::Answer> + Send,
 {
-    lambda_runtime::tracing::init_default_subscriber();
+    init_logs();
     let app = App::from_env(1).await?;
     lambda_http::run(service_fn(|request: lambda_http::Request| {
         let (app, handler) = (app.clone(), &handler);

@@ -18,7 +18,7 @@ pub async fn freeze(
     source: &Source,
     version: Option<&str>,
 ) -> Option<(Vec<FrozenObject>, String)> {
-    let resolved = tokio::time::timeout(LOOK, sources::resolve(&app.objects, source, version)).await;
+    let resolved = tokio::time::timeout(LOOK, sources::resolve(app.objects(), source, version)).await;
     match resolved {
         Ok(Ok(there)) if there.missing.is_empty() => {
             let fingerprint = sources::fingerprint(&there.objects, &source.mapping);

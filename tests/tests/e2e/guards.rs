@@ -223,8 +223,6 @@ async fn without_step_functions(merchant: &Merchant) -> App {
             mark_concurrency: 4,
         },
         db: Database::new(&file.database_url, 2, None).expect("a pool"),
-        objects: Objects::new(&aws, &file.bucket),
-        states: states_at(&closed_endpoint()),
-        events: aws_sdk_eventbridge::Client::new(&aws),
+        clients: states_at(&closed_endpoint(), &Objects::new(&aws, &file.bucket)),
     }
 }

@@ -248,7 +248,7 @@ async fn a_retry_loads_what_was_not_loaded() {
     // corrected in place is what the world around the file did; here the version is served whole this time.
     bench.db.exec("UPDATE import_files SET version_id = NULL WHERE file_no = 2").await;
     let _ = bench.s3.put(&b, "code,sku\nB1,1\nB2,2\n");
-    let etag = bench.app.objects.head(&b, None).await.unwrap().unwrap();
+    let etag = bench.app.objects().head(&b, None).await.unwrap().unwrap();
     bench
         .db
         .exec(&format!(

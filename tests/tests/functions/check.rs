@@ -237,7 +237,7 @@ async fn what_can_not_be_counted_in_time_is_estimated_and_says_so() {
     let _gates = [&plain, &packed].map(|key| bench.s3.gate(key, 128 * 1024));
     let keys = [packed.clone(), plain.clone()];
     let answer =
-        checked(&bench.app.objects, source(&bench, &keys), Duration::from_millis(300)).await.unwrap();
+        checked(bench.app.objects(), source(&bench, &keys), Duration::from_millis(300)).await.unwrap();
     for file in answer["files"].as_array().unwrap() {
         assert_eq!(file["records"]["exact"], json!(false), "{}", file["key"]);
         let count = file["records"]["count"].as_i64().unwrap();
@@ -249,7 +249,7 @@ async fn what_can_not_be_counted_in_time_is_estimated_and_says_so() {
     for key in &keys {
         bench.s3.trouble(key, Trouble::default());
     }
-    let answer = checked(&bench.app.objects, source(&bench, &keys), Duration::from_secs(60)).await.unwrap();
+    let answer = checked(bench.app.objects(), source(&bench, &keys), Duration::from_secs(60)).await.unwrap();
     assert_eq!(answer["totals"]["records"], json!({ "count": 200_000, "exact": true }));
 }
 

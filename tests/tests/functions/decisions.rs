@@ -311,7 +311,7 @@ async fn the_merchant_is_busy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_after_the_last_look() {
     let bench = Bench::new().await;
-    let mut run = waiting(&bench, "a.csv", "code\nA\nB\nC\n").await;
+    let run = waiting(&bench, "a.csv", "code\nA\nB\nC\n").await;
     run.approve(&bench.actor).await;
     // The only chunk waits for a row that somebody else is writing. The step looks before a chunk, never after it.
     let other = bench.db.connect().await;

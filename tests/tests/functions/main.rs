@@ -3,6 +3,7 @@
 // Clippy's allowance for tests ends at their helper functions.
 #![allow(clippy::unwrap_used)]
 
+mod ahead;
 mod bad_files;
 mod bad_requests;
 mod check;

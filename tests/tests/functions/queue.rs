@@ -356,7 +356,8 @@ async fn a_promised_start_is_made_by_the_next_request() {
 async fn a_start_that_is_refused_for_good_is_undone() {
     let bench = Bench::new().await;
     let no = onceload_tests::fixture::refusing("StateMachineDoesNotExist").await;
-    let app = App { states: onceload_tests::fixture::states_at(&no), ..bench.app.clone() };
+    let app =
+        App { clients: onceload_tests::fixture::states_at(&no, bench.app.objects()), ..bench.app.clone() };
     let key = bench.stage("a.csv", "code\nA\n");
     let attempt = || with_key(post(&bench.actor, bench.merchant, &[&key]), "k");
     let said = ask(&app, attempt()).await;

@@ -292,7 +292,7 @@ async fn an_upload_is_not_forgotten_before_its_parts_are() {
     declare(&bench, "large.csv", 20 * MIB, None).await;
     bench.db.exec("UPDATE uploads SET expires_at = now() - interval '33 days'").await;
     let mut cut_off = bench.app.clone();
-    cut_off.objects = objects_at(&closed_endpoint());
+    cut_off.clients = cut_off.clients.with_objects(objects_at(&closed_endpoint()));
     let error = sweep_imports::handle(cut_off, json!({}), budget()).await.unwrap_err();
     assert!(error.message.contains("old uploads"), "{error}");
     assert_eq!(bench.db.int("SELECT count(*) FROM uploads").await, 1);

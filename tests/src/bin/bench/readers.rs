@@ -74,7 +74,7 @@ impl Readers {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .build();
-        let app = App::new(&aws, &bench.url, 1)?;
+        let app = App::new(aws, &bench.url, 1)?;
         let read = tokio::spawn(reads(Arc::clone(&done), reader, merchant, Arc::clone(&codes)));
         let claim = tokio::spawn(claims(Arc::clone(&done), claimer, merchant, codes));
         let get = tokio::spawn(gets(Arc::clone(&done), app, job));
