@@ -51,6 +51,8 @@ impl Settings {
         Self(vec![
             ("shared_buffers", format!("{}MB", quarter.min(4096))),
             ("max_wal_size", "16GB".into()),
+            // Segments of the log are used again, as on a server that has run for a while, instead of made of zeros.
+            ("min_wal_size", "8GB".into()),
             ("checkpoint_timeout", "15min".into()),
         ])
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -67,7 +67,7 @@ pub(super) fn run() -> Result<()> {
     }
 }
 
-fn measure(function: String, executable: &PathBuf) -> Result<Function> {
+fn measure(function: String, executable: &Path) -> Result<Function> {
     let bytes = size::of(executable)?;
     // The first one reads the file from disk.
     start(executable)?;

@@ -4,6 +4,7 @@
 use crate::Outcome;
 use crate::database::Bench;
 use crate::operator::SUBJECT;
+use crate::report::median;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use onceload_tests::http::{request, said};
 use serde::Serialize;
@@ -202,6 +203,32 @@ fn latency(mut taken: Vec<Duration>) -> Latency {
 }
 
 impl Compared {
+    /// Over all runs: the median of each figure, but all requests, the longest time and the strongest lock.
+    pub fn over(runs: &[&Self]) -> Option<Self> {
+        let side = |of: fn(&Self) -> &Observed| {
+            let sides: Vec<&Observed> = runs.iter().map(|run| of(run)).collect();
+            let kind = |of: fn(&Observed) -> &Latency| {
+                let all: Vec<&Latency> = sides.iter().map(|side| of(side)).collect();
+                Latency {
+                    requests: all.iter().map(|it| it.requests).sum(),
+                    p50_ms: median(all.iter().map(|it| it.p50_ms).collect()),
+                    p99_ms: median(all.iter().map(|it| it.p99_ms).collect()),
+                    max_ms: all.iter().map(|it| it.max_ms).fold(0.0, f64::max),
+                }
+            };
+            let locks = sides.iter().filter_map(|side| side.strongest_lock.as_deref());
+            Observed {
+                read: kind(|it| &it.read),
+                claim: kind(|it| &it.claim),
+                get: kind(|it| &it.get),
+                strongest_lock: locks
+                    .max_by_key(|lock| MODES.iter().position(|it| it == lock))
+                    .map(str::to_owned),
+            }
+        };
+        (!runs.is_empty()).then(|| Self { idle: side(|it| &it.idle), during: side(|it| &it.during) })
+    }
+
     pub fn print(&self) {
         println!(
             "\n{:<20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",

@@ -17,7 +17,7 @@ pub fn say(words: &str) {
 }
 
 /// One stage of one run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Stage {
     pub stage: &'static str,
     pub rows: u64,
@@ -44,7 +44,7 @@ impl Limit {
 }
 
 /// One run of ours, with what was measured beside it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Run {
     pub production_before: u64,
     pub inserted: u64,
@@ -95,6 +95,19 @@ pub struct Report {
 
 /// The stages from the first byte to verified.
 pub const CYCLE: [&str; 6] = ["open", "load", "mark", "validate", "insert", "verify"];
+
+impl Run {
+    /// From the first byte to verified, without the approval.
+    pub fn cycle_seconds(&self) -> f64 {
+        self.stages.iter().filter(|it| CYCLE.contains(&it.stage)).map(|it| it.seconds).sum()
+    }
+}
+
+/// The run with the median cycle: it speaks for what has no median.
+pub fn middle(runs: &[Run]) -> Option<&Run> {
+    let cycle = median(runs.iter().map(Run::cycle_seconds).collect());
+    runs.iter().find(|run| run.cycle_seconds().total_cmp(&cycle).is_eq())
+}
 
 /// The middle one; of an even number the higher of the two.
 pub fn median(mut values: Vec<f64>) -> f64 {
@@ -149,14 +162,10 @@ impl Report {
         let names: Vec<&'static str> =
             runs.first().map(|run| run.stages.iter().map(|it| it.stage).collect()).unwrap_or_default();
         let lines: Vec<Line> = names.iter().map(|name| Line::of(name, &runs, baseline.as_ref())).collect();
-        let cycles = runs
-            .iter()
-            .map(|run| run.stages.iter().filter(|it| CYCLE.contains(&it.stage)).map(|it| it.seconds).sum());
-        let cycle_seconds = median(cycles.collect());
+        let cycle_seconds = median(runs.iter().map(Run::cycle_seconds).collect());
         let cycle_baseline_ratio =
             baseline.as_ref().map(|old| old.cycle_seconds_per_row() / (cycle_seconds / rows as f64));
-        // The run with the middle insert speaks for the readers.
-        let readers = runs.get(runs.len() / 2).and_then(|run| run.readers.clone());
+        let readers = Compared::over(&runs.iter().filter_map(|run| run.readers.as_ref()).collect::<Vec<_>>());
         let mut report = Self {
             machine,
             rows,
@@ -234,9 +243,21 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use super::{Run, Stage};
+
     #[test]
     fn the_median_is_the_middle_one() {
         assert_eq!(super::median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(super::median(vec![1.0]), 1.0);
+    }
+
+    #[test]
+    fn the_middle_run_is_found_in_any_order() {
+        let run = |seconds| {
+            let stage = Stage { stage: "load", seconds, ..Stage::default() };
+            Run { stages: vec![stage], ..Run::default() }
+        };
+        let runs = [run(3.0), run(1.0), run(2.0)];
+        assert_eq!(super::middle(&runs).map(Run::cycle_seconds), Some(2.0));
     }
 }

@@ -7,7 +7,7 @@ use crate::database::Server;
 use crate::import::{self, Setup};
 use crate::machine::Machine;
 use crate::plot::{self, Size};
-use crate::report::{CYCLE, Parts, Report};
+use crate::report::{Parts, Report, middle};
 use crate::template::Template;
 use crate::{Outcome, Part, baseline};
 use serde_json::json;
@@ -53,7 +53,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
     } else {
         None
     };
-    let middle = runs.get(runs.len() / 2).ok_or("no run")?;
+    let middle = middle(&runs).ok_or("no run")?;
     let report = Report::of(Parts {
         machine,
         rows: options.rows,
@@ -78,8 +78,7 @@ pub async fn scale(sizes: Option<Vec<u64>>, streams: usize, publish: bool) -> Ou
         let setup = Setup { server: &server, template: &template, batch: &batch, streams, parts: &[] };
         let run = import::measure(&setup).await?;
         let stages: Vec<(&'static str, f64)> = run.stages.iter().map(|it| (it.stage, it.seconds)).collect();
-        let seconds = stages.iter().filter(|(stage, _)| CYCLE.contains(stage)).map(|(_, it)| it).sum();
-        measured.push(Size { rows, stages, seconds });
+        measured.push(Size { rows, stages, seconds: run.cycle_seconds() });
     }
     plot::print(&measured);
     let drawn = plot::svg(&measured, &machine.in_short());
