@@ -7,7 +7,7 @@ use crate::{Context, Result, functions, generate::grouped, say};
 /// No executable may be larger, in bytes: a cold start fetches and maps it.
 pub const BUDGET: u64 = 12_000_000;
 /// The function that links the most. To build one takes a minute and all of them ten, so the tests look at this one;
-/// `cargo xtask bench --cold` looks at all, and fails when another has become larger.
+/// `cargo xtask bench --cold` looks at all, and says when another has become larger.
 pub const LARGEST: &str = "import-jobs";
 
 /// Builds the largest function; whether it is within the budget.

@@ -1,6 +1,6 @@
 //! The one atomic transaction: every clean code of a job enters production, or none does.
 
-use super::error::{DbError, DbResult};
+use super::error::DbError;
 use super::pool::{Connection, Database, client};
 use super::staging::{self, InsertedAround};
 use super::transaction::{Limits, Transaction, begin, commit};
@@ -12,6 +12,7 @@ use crate::domain::job::Status;
 use crate::domain::pace::too_slow;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -61,20 +62,18 @@ pub async fn insert_codes(
         db.clone(),
         Watched { job: job_id, attempt, status: Status::Processing, step: "insert", part: 0 },
     );
-    let mut ahead = Ahead { db, job: job.id, run: random_run(), time_left, made: Vec::new() };
+    let mut ahead = Ahead::new(db, &job);
     let done = in_one_transaction(&mut connection, &job, &watch, &mut ahead, time_left).await;
-    ahead.clean_up(&mut connection).await;
-    let stop = match done {
-        Ok(inserted) => return Ok(inserted),
-        Err(stop) => stop,
-    };
     // A failure recorded in the transaction that rolls back would never be recorded: another one does.
     drop(connection);
-    Err(match stop {
-        Stop::Lost(found) => jobs::staging_lost(db, job_id, attempt, &found).await,
-        Stop::Moved(found) => jobs::count_mismatch(db, job_id, attempt, &found).await,
-        Stop::Error(error) => error,
-    })
+    let done = match done {
+        Ok(inserted) => Ok(inserted),
+        Err(Stop::Lost(found)) => Err(jobs::staging_lost(db, job_id, attempt, &found).await),
+        Err(Stop::Moved(found)) => Err(jobs::count_mismatch(db, job_id, attempt, &found).await),
+        Err(Stop::Error(error)) => Err(error),
+    };
+    ahead.clean_up().await;
+    done
 }
 
 async fn in_one_transaction(
@@ -112,6 +111,9 @@ async fn in_one_transaction(
 
     let mut total = jobs::Inserted { codes: 0, late: 0, checksum: job.clean_checksum.unwrap_or_default() };
     let states: Vec<&chunks::ChunkState> = states.iter().filter(|state| state.clean > 0).collect();
+    if states.len() > 1 {
+        ahead.begin().await;
+    }
     let mut sorted = None;
     for (n, state) in states.iter().enumerate() {
         watch.check()?;
@@ -139,56 +141,78 @@ async fn in_one_transaction(
     finish(tx, job, total).await
 }
 
-/// Finds and sorts the clean rows of the next chunk on the second connection while one is inserted: two thirds of an
-/// insert is then all that its one transaction does. What fails here is done by the insert itself.
+/// Finds and sorts the clean rows of the next chunk on the second connection while one is inserted: work that the one
+/// transaction then need not do. What fails here is done by the insert itself.
 struct Ahead<'a> {
     db: &'a Database,
-    job: JobId,
+    job: &'a jobs::Job,
+    /// 32 random bits, so that no run meets the tables of another.
     run: u64,
-    time_left: Duration,
-    made: Vec<i32>,
+    begun: bool,
+    given_up: bool,
 }
 
-/// 32 random bits: those of one job's runs are few.
-fn random_run() -> u64 {
-    Uuid::now_v7().as_u64_pair().1 & 0xffff_ffff
-}
+/// How long an insert waits for what it could do itself. Less than the minute after which the server ends its idle
+/// transaction.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Ahead<'_> {
+impl<'a> Ahead<'a> {
+    fn new(db: &'a Database, job: &'a jobs::Job) -> Self {
+        let run = Uuid::now_v7().as_u64_pair().1 & 0xffff_ffff;
+        Self { db, job, run, begun: false, given_up: false }
+    }
+
+    /// To be called under the merchant's lock: tables of other runs are of such as are over.
+    async fn begin(&mut self) {
+        self.drop_sorted(None).await;
+        self.begun = true;
+    }
+
     /// The run whose table has the chunk's rows.
     async fn sort(&mut self, next: Option<&chunks::ChunkState>) -> Option<u64> {
         let chunk = &next?.chunk;
-        match self.sort_chunk(chunk).await {
-            Ok(()) => {
-                self.made.push(chunk.number);
-                Some(self.run)
-            }
-            Err(error) => {
+        if self.given_up {
+            return None;
+        }
+        match timeout(PATIENCE, self.sort_chunk(chunk)).await {
+            Ok(Ok(())) => return Some(self.run),
+            Ok(Err(error)) => {
                 tracing::warn!(chunk = chunk.number, %error, causes = ?error.source, "not sorted ahead");
-                None
             }
+            Err(_) => tracing::warn!(chunk = chunk.number, "not sorted ahead: no answer"),
         }
+        self.given_up = true;
+        None
     }
 
-    async fn sort_chunk(&self, chunk: &staging::Chunk) -> DbResult<()> {
+    async fn sort_chunk(&self, chunk: &staging::Chunk) -> StepResult<()> {
         let mut connection = self.db.connection().await?;
-        let tx = begin(&mut connection, SORT, Limits::bulk(self.time_left)).await?;
-        staging::sort_clean(&tx, self.job, chunk, self.run).await?;
-        commit(tx, SORT).await
+        let tx = begin(&mut connection, SORT, Limits::bulk(PATIENCE)).await?;
+        staging::sort_clean(&tx, self.job.id, chunk, self.run).await?;
+        // Whoever drops the workspace changes the job first: the table is there for them to see, or never.
+        jobs::fence(tx.client(), self.job.id, self.job.attempt, Status::Processing).await?;
+        Ok(commit(tx, SORT).await?)
     }
 
-    /// On the insert's connection, which is past its COMMIT or ROLLBACK. What stays behind goes with the workspace.
-    async fn clean_up(&self, connection: &mut Connection) {
-        if self.made.is_empty() {
-            return;
+    /// To be called after COMMIT or ROLLBACK.
+    async fn clean_up(&self) {
+        if self.begun {
+            self.drop_sorted(Some(self.run)).await;
         }
+    }
+
+    /// What stays behind goes with the next run, or with the workspace.
+    async fn drop_sorted(&self, run: Option<u64>) {
         let dropped = async {
-            let tx = begin(connection, SORT, Limits::short()).await?;
-            staging::drop_sorted(&tx, self.job, self.run, &self.made).await?;
+            let mut connection = self.db.connection().await?;
+            let tx = begin(&mut connection, SORT, Limits::short()).await?;
+            staging::drop_sorted(&tx, self.job.id, run).await?;
             commit(tx, SORT).await
         };
-        if let Err(error) = dropped.await {
-            tracing::warn!(%error, causes = ?error.source, "sorted chunks stay behind");
+        match timeout(PATIENCE, dropped).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, causes = ?error.source, "sorted chunks stay behind"),
+            Err(_) => tracing::warn!("sorted chunks stay behind: no answer"),
         }
     }
 }

@@ -64,11 +64,16 @@ pub async fn create(tx: &Transaction<'_>, job: JobId, buckets: usize) -> DbResul
 
 /// Drops every table of the job's workspace.
 pub async fn drop_tables(tx: &Transaction<'_>, job: JobId) -> DbResult<()> {
+    drop_like(tx, &format!("^[bds]_{}_", job.0.simple())).await
+}
+
+/// Drops the tables whose names match this regular expression.
+async fn drop_like(tx: &Transaction<'_>, names: &str) -> DbResult<()> {
     let tables = tx
         .query_typed(
             "-- staging.tables\nSELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = 'onceload_staging' AND c.relkind = 'r' AND c.relname ~ ('^[bds]_' || $1 || '_')",
-            &[(&job.0.simple().to_string(), Type::TEXT)],
+             WHERE n.nspname = 'onceload_staging' AND c.relkind = 'r' AND c.relname ~ $1",
+            &[(&names, Type::TEXT)],
         )
         .await
         .map_err(|e| DbError::new("staging.tables", e))?;
@@ -442,12 +447,10 @@ SELECT $1, $2, 'import', {CODE_COLUMNS} FROM {rows} clean"
     client.execute_typed(&sql, &params).await.map_err(|e| DbError::new(NAME, e))
 }
 
-/// Drops what `sort_clean` has made in this run.
-pub async fn drop_sorted(tx: &Transaction<'_>, job: JobId, run: u64, chunks: &[i32]) -> DbResult<()> {
-    let names: Vec<String> = chunks.iter().map(|chunk| sorted_table(job, run, *chunk)).collect();
-    tx.batch_execute(&format!("-- staging.drop_sorted\nDROP TABLE {}", names.join(", ")))
-        .await
-        .map_err(|e| DbError::new("staging.drop_sorted", e))
+/// Drops what `sort_clean` has made in this run, or in any.
+pub async fn drop_sorted(tx: &Transaction<'_>, job: JobId, run: Option<u64>) -> DbResult<()> {
+    let run = run.map(|run| format!("{run:08x}_")).unwrap_or_default();
+    drop_like(tx, &format!("^s_{}_{run}", job.0.simple())).await
 }
 
 /// What inserting a chunk around codes that appeared since the marking did.

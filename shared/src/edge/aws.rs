@@ -50,7 +50,8 @@ impl Clients {
 }
 
 /// What the environment of a Lambda function says. `aws_config::load_defaults` would put profiles, STS, container and
-/// instance credentials into every function, none of which exist there.
+/// instance credentials into every function, none of which exist there. Of the SDK's variables these are all that is read: an endpoint
+/// for one service alone, or another number of attempts, has to be set here.
 pub fn from_env() -> SdkConfig {
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let yes = |name: &str| text(name).map(|value| value.eq_ignore_ascii_case("true"));

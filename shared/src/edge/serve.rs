@@ -35,11 +35,14 @@ impl Budget {
 }
 
 /// Logs as Lambda's logging controls want them: at `AWS_LAMBDA_LOG_LEVEL`, or else `RUST_LOG`, or else INFO; as JSON if
-/// `AWS_LAMBDA_LOG_FORMAT` says so.
+/// `AWS_LAMBDA_LOG_FORMAT` says so. A level for all: directives for parts of a program are not understood.
 fn init_logs() {
     let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let level = text("AWS_LAMBDA_LOG_LEVEL").or_else(|| text("RUST_LOG"));
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
+    let level = |name| match text(name)?.as_str() {
+        "FATAL" => Some(LevelFilter::ERROR),
+        level => level.parse().ok(),
+    };
+    let level = level("AWS_LAMBDA_LOG_LEVEL").or_else(|| level("RUST_LOG")).unwrap_or(LevelFilter::INFO);
     // Lambda adds the time to each line.
     let logs = tracing_subscriber::fmt().with_target(false).without_time().with_max_level(level);
     match text("AWS_LAMBDA_LOG_FORMAT") {

@@ -84,3 +84,31 @@ async fn sorted_rows_are_counted() {
     assert_eq!(error.kind, StepErrorKind::StagingLost, "{error}");
     assert_eq!(bench.codes().await, 2);
 }
+
+/// A run that was killed leaves its tables; the next one drops them before it makes its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_run_left_goes_with_the_next() {
+    let bench = Bench::new().await;
+    let mut run = approved(&bench).await;
+    let left = format!("onceload_staging.s_{}_0000beef_01", run.job.0.simple());
+    bench.db.exec(&format!("CREATE UNLOGGED TABLE {left} AS SELECT 'x' AS code")).await;
+    run.until(State::Done).await.expect(State::Done);
+    assert_eq!((bench.codes().await, bench.db.int(LEFT).await), (10, 0));
+}
+
+/// Once the job is not ours any more, nothing is added to its workspace, which may be about to be dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sorted_for_an_attempt_that_is_over() {
+    let bench = Bench::new().await;
+    let run = approved(&bench).await;
+    on_sorted(
+        &bench,
+        "UPDATE public.codes_import_jobs SET attempt = attempt + 1; INSERT INTO public.sorted (name) VALUES (name);",
+    )
+    .await;
+    let inserted = run.insert().await;
+    let made = bench.db.column("SELECT name FROM sorted").await;
+    assert!(made.is_empty(), "rolled back together with the attempt: {made:?}");
+    assert!(inserted.is_ok(), "and the insert, whose attempt it still is, goes on: {inserted:?}");
+    assert_eq!((bench.codes().await, bench.db.int(LEFT).await), (10, 0));
+}

@@ -59,12 +59,13 @@ pub(super) fn run() -> Result<()> {
     }
     say::result(format!("met: none is larger than {} bytes", crate::generate::grouped(BUDGET)));
     match measured.iter().max_by_key(|it| it.bytes) {
-        Some(largest) if largest.function != LARGEST => Err(Error::advice(format!(
-            "{} is the largest function by now: let LARGEST in xtask/src/size.rs name it",
+        Some(largest) if largest.function != LARGEST => say::result(format!(
+            "{} is the largest by now: let LARGEST in xtask/src/size.rs name it",
             largest.function
-        ))),
-        _ => Ok(()),
+        )),
+        _ => {}
     }
+    Ok(())
 }
 
 fn measure(function: String, executable: &Path) -> Result<Function> {
