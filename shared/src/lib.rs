@@ -1,6 +1,11 @@
-//! What the functions share: the domain (pure rules), the database (all SQL and transactions)
-//! and the Lambda edge (S3, events, errors, wiring). `edge -> db -> domain`, never back.
+//! What at least two functions use, and all SQL. `http -> lambda -> source -> {s3, csv, db} -> domain`, never back.
 
+#![warn(missing_docs, unreachable_pub)]
+
+pub mod csv;
 pub mod db;
 pub mod domain;
-pub mod edge;
+pub mod http;
+pub mod lambda;
+pub mod s3;
+pub mod source;

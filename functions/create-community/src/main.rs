@@ -1,4 +1,6 @@
+//! Serves `create-community` over HTTP.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_http(create_community::handle).await
+    shared::http::serve_http(create_community::handle).await
 }

@@ -1,23 +1,24 @@
-//! Deletes idempotency keys that have expired. Runs every night; correctness doesn't depend on it, since a key's age is
-//! looked at whenever it is used.
+//! Deletes expired idempotency keys every night. Correctness doesn't depend on it: every use of a key checks its age.
 
 use serde::Serialize;
-use shared::db::expired_keys;
+use shared::db::{Connection, DbResult, Limits, idempotency_keys};
 use shared::domain::step::StepResult;
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
 use std::time::Duration;
 
-/// Keys of one transaction: a fraction of a second.
+/// How many keys one transaction deletes, in a fraction of a second.
 pub const BATCH: u32 = 5000;
-/// Longest statement of a short transaction: with less time left no further batch is begun.
+/// The longest statement of a short transaction. With less time left no further batch is begun.
 const ONE_MORE: Duration = Duration::from_secs(10);
 
-/// What was done.
+/// What was deleted.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Output {
+    /// How many keys.
     pub deleted: u64,
+    /// In how many transactions.
     pub batches: u64,
-    /// False: the time was over first. The next run goes on.
+    /// `false`: time ran out first. The next run goes on.
     pub complete: bool,
 }
 
@@ -26,7 +27,7 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
     let mut connection = app.db.connection().await?;
     let mut output = Output::default();
     while !output.complete && (output.batches == 0 || budget.left() > ONE_MORE) {
-        let deleted = expired_keys::delete(&mut connection, BATCH).await?;
+        let deleted = delete_batch(&mut connection).await?;
         output.batches += 1;
         output.deleted += deleted;
         output.complete = deleted < u64::from(BATCH);
@@ -38,4 +39,11 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         output.deleted
     );
     Ok(output)
+}
+
+async fn delete_batch(connection: &mut Connection) -> DbResult<u64> {
+    let tx = connection.begin("delete_expired_keys", Limits::short()).await?;
+    let deleted = idempotency_keys::delete_expired(&tx, BATCH).await?;
+    tx.commit().await?;
+    Ok(deleted)
 }

@@ -1,4 +1,6 @@
+//! Serves `export-report`. Two connections: one reads, the other reports progress.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(2, export_report::handle).await
+    shared::lambda::serve_step(2, export_report::handle).await
 }

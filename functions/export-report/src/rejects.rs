@@ -1,33 +1,35 @@
-//! Rejects: per input file the records as they were, to be corrected and uploaded again, and beside it the reasons.
+//! Exports rejects: per input file the records as they are, to be corrected and uploaded again, and beside it the reasons.
 
 use crate::File;
-use shared::db::Connection;
+use shared::csv::text::{defuse, write_record};
 use shared::db::files::{self, ImportFile};
-use shared::db::pool::client;
-use shared::db::report::{self, Reject};
+use shared::db::progress::Watch;
+use shared::db::rejects::{self, StoredReject};
 use shared::db::tasks::{self, Task};
-use shared::db::watch::Watch;
-use shared::domain::csv_text::{defused, record};
+use shared::db::{ASK_AGAIN, Connection, Limits, within_budget};
 use shared::domain::step::{StepError, StepResult};
-use shared::edge::gzip_upload::GzipUpload;
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
+use shared::s3::gzip_upload::GzipUpload;
 use std::collections::BTreeMap;
 
-/// So much of a record is kept (`import_rejects.raw`): a longer one is not whole, and can't be uploaded again.
-const KEPT_BYTES: usize = 8 * 1024;
 const REASONS: [&str; 5] = ["record_number", "line_number", "reason", "detail", "complete"];
 
 /// Writes the files. Returns how many records were rejected.
-pub async fn export(app: &App, task: &Task, watch: &Watch, budget: Budget) -> StepResult<(i64, Vec<File>)> {
+pub(crate) async fn export(
+    app: &App,
+    task: &Task,
+    watch: &Watch,
+    budget: Budget,
+) -> StepResult<(i64, Vec<File>)> {
     let mut connection = app.db.connection().await?;
-    let sources: BTreeMap<String, ImportFile> = files::list(client(&connection), task.job)
+    let sources: BTreeMap<String, ImportFile> = files::list(&connection, task.job)
         .await?
         .into_iter()
         .map(|file| (file.object.key.clone(), file))
         .collect();
     let mut writer = Writer { app, task, sources, open: None, files: Vec::new(), rows: 0 };
     let fenced = match copy(&mut connection, &mut writer, watch, budget).await {
-        Ok(()) => tasks::fence(client(&connection), task.id).await,
+        Ok(()) => tasks::fence(&connection, task.id).await,
         Err(error) => Err(error),
     };
     if let Err(error) = fenced {
@@ -43,13 +45,15 @@ async fn copy(
     watch: &Watch,
     budget: Budget,
 ) -> StepResult<()> {
-    let mut rejects = report::read_rejects(connection, writer.task.job, budget.left()).await?;
-    while let Some(reject) = rejects.next().await? {
+    let tx = connection.begin("export", Limits::bulk(budget.left())).await?;
+    let mut rejects = rejects::read(&tx, writer.task.job).await?;
+    while let Some(reject) = within_budget("the export", ASK_AGAIN, rejects.next().await)? {
         watch.check()?;
         writer.add(&reject).await?;
         watch.set_rows(writer.rows);
     }
-    rejects.end().await
+    drop(rejects);
+    Ok(tx.commit().await?)
 }
 
 /// The two files of the input file that is being read.
@@ -72,13 +76,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn add(&mut self, reject: &Reject) -> StepResult<()> {
+    async fn add(&mut self, reject: &StoredReject) -> StepResult<()> {
         if self.open.as_ref().is_none_or(|open| open.file != reject.file) {
             self.close().await?;
             self.open = Some(self.begin(&reject.file).await?);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        let complete = reject.raw.len() < KEPT_BYTES;
+        let complete = reject.raw.len() < rejects::RAW_BYTES;
         if complete {
             open.records.write(&reject.raw).await?;
             open.records.write(b"\n").await?;
@@ -88,16 +92,17 @@ impl Writer<'_> {
             reject.record_number.to_string(),
             reject.line_number.to_string(),
             reject.reason.clone(),
-            defused(reject.detail.as_deref().unwrap_or_default()).into_owned(),
+            defuse(reject.detail.as_deref().unwrap_or_default()).into_owned(),
             complete.to_string(),
         ];
-        open.reasons.write(record(&reasons, b',').as_bytes()).await?;
+        open.reasons.write(write_record(&reasons, b',').as_bytes()).await?;
         open.all += 1;
         self.rows += 1;
         Ok(())
     }
 
-    /// The header in the file's own words and with its own delimiter; UTF-8, as every file that was loaded.
+    /// Begins the two files of an input file. The header has the file's own names and delimiter; the encoding is UTF-8, as in
+    /// every file that was loaded.
     async fn begin(&self, file: &str) -> StepResult<Open> {
         let source = self.sources.get(file);
         let Some((source, layout)) = source.and_then(|s| s.layout.as_ref().map(|layout| (s, layout))) else {
@@ -106,9 +111,9 @@ impl Writer<'_> {
         let stem = format!("{:04}-{}", source.file_no, stem(file));
         let at = format!("{}rejects/{stem}", self.task.reports());
         let mut records = GzipUpload::new(self.app.objects(), format!("{at}.csv.gz"));
-        records.write(record(&layout.header, layout.delimiter).as_bytes()).await?;
+        records.write(write_record(&layout.header, layout.delimiter).as_bytes()).await?;
         let mut reasons = GzipUpload::new(self.app.objects(), format!("{at}.reasons.csv.gz"));
-        reasons.write(record(&REASONS, b',').as_bytes()).await?;
+        reasons.write(write_record(&REASONS, b',').as_bytes()).await?;
         Ok(Open { file: file.to_owned(), stem, records, reasons, whole: 0, all: 0 })
     }
 
@@ -126,11 +131,11 @@ impl Writer<'_> {
 
     async fn finish(mut self) -> StepResult<(i64, Vec<File>)> {
         self.close().await?;
-        // Nothing was rejected: a file that says so.
+        // If nothing was rejected, one file without rows says so.
         if self.files.is_empty() {
             let key = format!("{}rejects/reasons.csv.gz", self.task.reports());
             let mut reasons = GzipUpload::new(self.app.objects(), key);
-            reasons.write(record(&REASONS, b',').as_bytes()).await?;
+            reasons.write(write_record(&REASONS, b',').as_bytes()).await?;
             let stored = reasons.finish().await?;
             let name = "reasons.csv.gz".to_owned();
             self.files.push(File { key: stored.key, name, rows: 0, bytes: stored.bytes });
@@ -158,7 +163,7 @@ fn stem(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn stems() {
+    fn a_reject_file_is_named_after_its_input_file() {
         assert_eq!(super::stem("stage/m/batch/codes 1.csv.gz"), "codes 1");
         assert_eq!(super::stem("stage/m/a.csv"), "a");
         assert_eq!(super::stem("stage/m/plain"), "plain");

@@ -1,30 +1,30 @@
-//! Duplicates, or every row with its status: from staging, bucket by bucket.
+//! Exports duplicates, or every row with its status: from staging, bucket by bucket, each in a short transaction.
 
 use crate::File;
-use shared::db::Connection;
-use shared::db::pool::client;
-use shared::db::report::{self, Marks, Rows};
-use shared::db::staging::export::COLUMNS;
+use crate::marks::{Marks, Part, Rows};
+use shared::csv::text::write_record;
+use shared::db::progress::Watch;
+use shared::db::staging::export::{copy_duplicates, copy_report};
 use shared::db::tasks::{self, Task};
-use shared::db::watch::Watch;
-use shared::domain::csv_text;
+use shared::db::{ASK_AGAIN, Connection, Limits, within_budget};
+use shared::domain::field::Field;
 use shared::domain::pace::too_slow;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::gzip_upload::GzipUpload;
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
+use shared::s3::gzip_upload::GzipUpload;
 use std::time::Instant;
 
-fn header(rows: Rows) -> String {
+fn write_header(rows: Rows) -> String {
     let more: &[&str] = match rows {
         Rows::Duplicates => &["internal_dup", "existing_dup", "duplicate_type"],
         Rows::All => &["status"],
     };
-    let names: Vec<&str> = COLUMNS.iter().chain(more).copied().collect();
-    csv_text::record(&names, b',')
+    let names: Vec<&str> = Field::NAMES.iter().chain(more).copied().collect();
+    write_record(&names, b',')
 }
 
 /// Writes the file. Returns how many rows it has.
-pub async fn export(
+pub(crate) async fn export(
     app: &App,
     task: &Task,
     rows: Rows,
@@ -32,7 +32,7 @@ pub async fn export(
     budget: Budget,
 ) -> StepResult<(i64, Vec<File>)> {
     let mut connection = app.db.connection().await?;
-    let marks = report::marks(client(&connection), task.job).await?;
+    let marks = Marks::read(&connection, task.job).await?;
     let name = match rows {
         Rows::Duplicates => "duplicates.csv.gz",
         Rows::All => "report.csv.gz",
@@ -64,7 +64,7 @@ async fn write(
     budget: Budget,
 ) -> StepResult<i64> {
     let (started, time_left, total) = (Instant::now(), budget.left(), marks.total(rows));
-    upload.write(header(rows).as_bytes()).await?;
+    upload.write(write_header(rows).as_bytes()).await?;
     let mut written = 0;
     for part in marks.parts.iter().filter(|part| part.expected(rows) > 0) {
         watch.check()?;
@@ -73,20 +73,45 @@ async fn write(
                 format!("exporting {total} rows at {rate:.0} rows/s takes longer than the function may run");
             return Err(StepError::new(StepErrorKind::TimeBudgetExceeded, message));
         }
-        let mut lines = report::read_part(connection, marks, part, rows, budget.left()).await?;
-        while let Some(line) = lines.next().await? {
-            upload.write(&line).await?;
-        }
-        let read = lines.end().await?;
-        marks.check_count(client(connection), part, rows, read).await?;
+        let read = copy_part(connection, marks, part, rows, upload, budget).await?;
+        marks.check_count(connection, part, rows, read).await?;
         written += read;
         watch.set_rows(written);
     }
     Ok(written)
 }
 
-/// Looks once more before the file can be seen: are these the marks, and does anybody wait for it?
+/// Copies the rows of one bucket, and returns how many there were.
+async fn copy_part(
+    connection: &mut Connection,
+    marks: &Marks,
+    part: &Part,
+    rows: Rows,
+    upload: &mut GzipUpload,
+    budget: Budget,
+) -> StepResult<i64> {
+    let tx = connection.begin("export", Limits::bulk(budget.left())).await?;
+    let bucket = marks.bucket(part);
+    let lines = match rows {
+        Rows::Duplicates => copy_duplicates(&tx, bucket).await,
+        Rows::All => copy_report(&tx, bucket).await,
+    };
+    let mut lines = lines.map_err(|error| match error.is_missing_table() {
+        true => marks.lose_table(),
+        false => error.into(),
+    })?;
+    let mut read = 0;
+    while let Some(line) = within_budget("the export", ASK_AGAIN, lines.next().await)? {
+        upload.write(&line).await?;
+        read += 1;
+    }
+    drop(lines);
+    tx.commit().await?;
+    Ok(read)
+}
+
+/// Checks once more before the file is visible that these are the marks, and that the task was not given up.
 async fn fence(connection: &Connection, marks: &Marks, task: &Task) -> StepResult<()> {
-    marks.check_unchanged(client(connection)).await?;
-    tasks::fence(client(connection), task.id).await
+    marks.check_unchanged(connection).await?;
+    tasks::fence(connection, task.id).await
 }

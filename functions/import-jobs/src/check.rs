@@ -1,36 +1,41 @@
-//! `POST /imports/check`: what opening and loading would say about each file, without doing either.
+//! `POST /imports/check`: tells what opening and loading would say about each file, without doing either.
 
+use crate::tally::{Tally, read_text};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use shared::db::decisions::Actor;
-use shared::db::files::FrozenObject;
+use shared::csv::head::Head;
+use shared::csv::records::ReadError;
+use shared::domain::actor::Actor;
 use shared::domain::fault::{Fault, FaultReason};
+use shared::domain::field::{Field, Mapping};
 use shared::domain::ids::MerchantId;
-use shared::domain::layout::{Field, Layout};
-use shared::domain::source::{Mapping, Options, Source, StartRequest};
+use shared::domain::layout::Layout;
+use shared::domain::object::FrozenObject;
+use shared::domain::source::{Options, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::App;
-use shared::edge::csv_stream::ReadError;
-use shared::edge::http::{Answer, Problem, body_of_member, json};
-use shared::edge::inspect::{Head, look};
-use shared::edge::objects::Objects;
-use shared::edge::sources;
-use shared::edge::tally::{Tally, text_of};
+use shared::http::{Answer, Problem, json_answer, read_body_of_member};
+use shared::lambda::App;
+use shared::s3::objects::Objects;
+use shared::source::inspect::read_head;
+use shared::source::resolve::resolve;
 use std::io::Cursor;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout_at};
 
-/// The gateway gives up after 30 s, the function after 29: what is not counted by then is estimated.
+/// How long files are counted; what is not counted by then is estimated. The gateway gives up after 30 s, the function
+/// after 29.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
-/// Heads that are read at a time.
-const LOOKS: usize = 16;
-/// Files that are counted at a time: one's parsing overlaps with another's fetching.
+/// How many heads are read at a time.
+const HEADS: usize = 16;
+/// How many files are counted at a time, so that the parsing of one overlaps with the fetching of another.
 const COUNTS: usize = 4;
-/// Lambda's answers end at 6 MB. Rows and rejects beyond this are left out, counts never.
+/// The most sample rows and rejects in an answer: Lambda's answers end at 6 MB. Samples beyond this are left out, counts
+/// never are.
 const SAMPLE_BYTES: usize = 4_000_000;
 
 #[derive(Deserialize)]
@@ -45,8 +50,9 @@ struct CheckBody {
     mapping: Option<Mapping>,
 }
 
-pub async fn check(app: &App, actor: &Actor, request: &Request) -> Answer {
-    let body: CheckBody = body_of_member(request, actor)?;
+/// `POST /imports/check`
+pub(crate) async fn check(app: &App, actor: &Actor, request: &Request) -> Answer {
+    let body: CheckBody = read_body_of_member(request, actor)?;
     let source = StartRequest {
         merchant_id: body.merchant_id,
         files: body.files,
@@ -55,33 +61,37 @@ pub async fn check(app: &App, actor: &Actor, request: &Request) -> Answer {
         options: None,
     }
     .check()?;
-    json(StatusCode::OK, &checked(app.objects(), source, TIME_LIMIT).await?)
+    json_answer(StatusCode::OK, &check_source(app.objects(), source, TIME_LIMIT).await?)
 }
 
-/// What there is to say about a source. Whatever is not counted exactly within the time is estimated.
-pub async fn checked(objects: &Objects, source: Source, limit: Duration) -> Result<Value, Problem> {
+/// Checks every file of a source, as the API answers it. What can't be counted within the limit is estimated.
+pub async fn check_source(objects: &Objects, source: Source, limit: Duration) -> Result<Value, Problem> {
     let deadline = Instant::now() + limit;
-    let refused = |error: StepError| match error.kind {
-        StepErrorKind::InvalidInput => Problem::unprocessable("/prefix", format!("{error}.")),
-        _ => error.into(),
-    };
-    let there = sources::resolve(objects, &source, None).await.map_err(refused)?;
-    let heads: Vec<Checked> = stream::iter(there.objects)
-        .map(|object| head_of(objects, object, &source))
-        .buffered(LOOKS)
+    let resolved = resolve(objects, &source, None).await.map_err(word_refusal)?;
+    let heads: Vec<Checked> = stream::iter(resolved.objects)
+        .map(|object| check_head(objects, object, &source))
+        .buffered(HEADS)
         .try_collect()
         .await?;
     let mut files: Vec<Checked> = stream::iter(heads)
-        .map(|file| whole(objects, file, &source, deadline))
+        .map(|file| count_rest(objects, file, &source, deadline))
         .buffered(COUNTS)
         .collect()
         .await;
-    files.extend(there.missing.into_iter().map(Checked::missing));
+    files.extend(resolved.missing.into_iter().map(Checked::missing));
     files.sort_by(|a, b| a.object.key.cmp(&b.object.key));
-    Ok(answer(&source, &files))
+    Ok(describe(&source, &files))
 }
 
-/// One file, and how much of it is known.
+/// A prefix without files, or with too many, is a fault of the request.
+fn word_refusal(error: StepError) -> Problem {
+    match error.kind {
+        StepErrorKind::InvalidInput => Problem::unprocessable("/prefix", format!("{error}.")),
+        _ => error.into(),
+    }
+}
+
+/// One file, and what is known of it: its fault, if it has one.
 struct Checked {
     object: FrozenObject,
     found: Result<Found, Fault>,
@@ -91,9 +101,9 @@ struct Found {
     layout: Layout,
     bom: bool,
     tally: Tally,
-    /// The tally is that of the whole file.
+    /// Whether the tally is that of the whole file.
     exact: bool,
-    /// Bytes of the object that the tally is made of.
+    /// How many bytes of the object were tallied.
     taken: i64,
 }
 
@@ -105,9 +115,9 @@ impl Checked {
     }
 }
 
-/// Reads the head: of a small file that is all of it.
-async fn head_of(objects: &Objects, object: FrozenObject, source: &Source) -> StepResult<Checked> {
-    let (layout, head) = match look(objects, &object, &source.mapping).await? {
+/// Reads the head of a file and tallies it. The head of a small file is the whole file.
+async fn check_head(objects: &Objects, object: FrozenObject, source: &Source) -> StepResult<Checked> {
+    let (layout, head) = match read_head(objects, &object, &source.mapping).await? {
         Ok(found) => found,
         Err(fault) => return Ok(Checked { object, found: Err(fault) }),
     };
@@ -117,86 +127,89 @@ async fn head_of(objects: &Objects, object: FrozenObject, source: &Source) -> St
     let counted = tally.count(text, &layout, source.merchant, Options::default().max_rejects).await;
     let Head { ended, taken, .. } = head;
     let found = match counted {
-        // A quote that is open where the head ends may close below.
+        // A quote that is open at the end of the head may close further down, so only a whole file is at fault here.
         Err(ReadError::File(fault)) if ended => Err(fault),
         _ => Ok(Found { layout, bom, tally, exact: ended, taken }),
     };
     Ok(Checked { object, found })
 }
 
-/// Counts the rest of a file that is longer than its head, as far as the time goes.
-async fn whole(objects: &Objects, file: Checked, source: &Source, deadline: Instant) -> Checked {
+/// Counts a file that is longer than its head, until the deadline. If the count doesn't get to the end, the larger of the
+/// two tallies stays, as an estimate.
+async fn count_rest(objects: &Objects, file: Checked, source: &Source, deadline: Instant) -> Checked {
     let Checked { object, found } = file;
-    let mut head = match found {
+    let mut found = match found {
         Ok(head) if !head.exact => head,
-        found => return Checked { object, found },
+        complete => return Checked { object, found: complete },
     };
-    let (objects, layout, merchant) = (objects.clone(), head.layout.clone(), source.merchant);
-    let counting = async move |object: &FrozenObject| {
-        let mut tally = Tally::default();
-        let (text, taken) = text_of(&objects, object, layout.compression);
-        let max_rejects = Options::default().max_rejects;
-        let counted =
-            tokio::time::timeout_at(deadline, tally.count(text, &layout, merchant, max_rejects)).await;
-        (tally, taken.load(Ordering::Relaxed), counted)
-    };
-    // A task of its own: parsing takes a processor, of which there may be more than one.
-    let moved = object.clone();
-    let (tally, taken, counted) = match tokio::spawn(async move { counting(&moved).await }).await {
+    // A task of its own, because parsing keeps a processor busy and there may be more than one.
+    let counting = tokio::spawn(count_until(
+        deadline,
+        objects.clone(),
+        object.clone(),
+        found.layout.clone(),
+        source.merchant,
+    ));
+    let (tally, taken, counted) = match counting.await {
         Ok(counted) => counted,
         Err(error) => {
             tracing::error!(%error, key = %object.key, "counting panicked");
-            return Checked { object, found: Ok(head) };
+            return Checked { object, found: Ok(found) };
         }
     };
     match counted {
         Ok(Err(ReadError::File(fault))) => return Checked { object, found: Err(fault) },
-        Ok(Ok(())) => head.exact = true,
+        Ok(Ok(())) => found.exact = true,
         Ok(Err(ReadError::Source(error))) => {
             tracing::warn!(%error, key = %object.key, "S3 broke off: the count is an estimate");
         }
+        // Out of time.
         Err(_) => {}
     }
-    if head.exact || tally.records() > head.tally.records() {
-        (head.tally, head.taken) = (tally, taken);
+    if found.exact || tally.records() > found.tally.records() {
+        (found.tally, found.taken) = (tally, taken);
     }
-    Checked { object, found: Ok(head) }
+    Checked { object, found: Ok(found) }
 }
 
-fn answer(source: &Source, files: &[Checked]) -> Value {
-    let mut sample_bytes = 0;
+/// Returns the tally, how many bytes of the object it covers, and how counting ended.
+async fn count_until(
+    deadline: Instant,
+    objects: Objects,
+    object: FrozenObject,
+    layout: Layout,
+    merchant: MerchantId,
+) -> (Tally, i64, Result<Result<(), ReadError>, Elapsed>) {
+    let mut tally = Tally::default();
+    let (text, taken) = read_text(&objects, &object, layout.compression);
+    let max_rejects = Options::default().max_rejects;
+    let counted = timeout_at(deadline, tally.count(text, &layout, merchant, max_rejects)).await;
+    (tally, taken.load(Ordering::Relaxed), counted)
+}
+
+/// The answer: every file and the totals.
+fn describe(source: &Source, files: &[Checked]) -> Value {
+    let mut totals = Estimate::default();
     let (mut faults, mut bytes, mut exact) = (0, 0, true);
-    let (mut records, mut staged, mut rejected, mut skipped) = (0, 0, 0, 0);
+    let mut sample_bytes = 0;
     let mut shown = Vec::new();
     for file in files {
         bytes += file.object.bytes;
         let mut one = match &file.found {
             Ok(found) => {
-                let part = Estimate::of(found, file.object.bytes);
+                let counts = Estimate::of(found, file.object.bytes);
                 exact &= found.exact;
-                records += part.records;
-                staged += part.staged;
-                rejected += part.rejected;
-                skipped += part.skipped;
-                known(found, &part)
+                totals.add(&counts);
+                describe_found(found, &counts, &mut sample_bytes)
             }
             Err(fault) => {
                 faults += 1;
-                json!({ "fault": { "reason": fault.reason, "line": fault.line, "detail": fault.detail,
-                                   "advice": fault.reason.advice() } })
+                describe_fault(fault)
             }
         };
         one["key"] = json!(file.object.key);
         one["version_id"] = json!(file.object.version_id);
         one["bytes"] = json!(file.object.bytes);
-        if let Ok(found) = &file.found {
-            let sample = json!([found.tally.rows, found.tally.rejects]);
-            sample_bytes += sample.to_string().len();
-            let fits = sample_bytes <= SAMPLE_BYTES;
-            one["rows"] = if fits { json!(found.tally.rows) } else { json!([]) };
-            one["rejects"] = if fits { json!(found.tally.rejects) } else { json!([]) };
-            one["samples_left_out"] = json!(!fits);
-        }
         shown.push(one);
     }
     json!({
@@ -205,48 +218,45 @@ fn answer(source: &Source, files: &[Checked]) -> Value {
         "files": shown,
         "totals": {
             "files": files.len(), "faults": faults, "bytes": bytes,
-            "records": { "count": records, "exact": exact && faults == 0 },
-            "staged": staged, "rejected": rejected, "skipped": skipped,
+            "records": { "count": totals.records, "exact": exact && faults == 0 },
+            "staged": totals.staged, "rejected": totals.rejected, "skipped": totals.skipped,
         },
     })
 }
 
-/// Counts of a file, blown up to its size where only a part was counted.
-struct Estimate {
-    records: i64,
-    staged: i64,
-    rejected: i64,
-    skipped: i64,
+fn describe_fault(fault: &Fault) -> Value {
+    json!({
+        "fault": {
+            "reason": fault.reason,
+            "line": fault.line,
+            "detail": fault.detail,
+            "advice": fault.reason.advice(),
+        },
+    })
 }
 
-impl Estimate {
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-    fn of(found: &Found, bytes: i64) -> Self {
-        let factor =
-            if found.exact || found.taken <= 0 { 1.0 } else { (bytes as f64 / found.taken as f64).max(1.0) };
-        let blown = |count: i64| (count as f64 * factor).round() as i64;
-        let tally = &found.tally;
-        let (staged, rejected, skipped) = (blown(tally.staged), blown(tally.rejected), blown(tally.skipped));
-        Self { records: staged + rejected + skipped, staged, rejected, skipped }
-    }
-}
-
-fn known(found: &Found, counts: &Estimate) -> Value {
+fn describe_found(found: &Found, counts: &Estimate, sample_bytes: &mut usize) -> Value {
     let Found { layout, tally, .. } = found;
-    let mapping: Map<String, Value> = Field::ALL
-        .into_iter()
-        .filter_map(|field| {
-            Some((field.as_str().to_owned(), json!(layout.header.get(layout.column(field)?)?)))
-        })
-        .collect();
-    let missing: Vec<&str> =
-        Field::ALL.into_iter().filter(|field| layout.column(*field).is_none()).map(Field::as_str).collect();
-    let recognised: Vec<&str> = mapping.keys().map(String::as_str).collect();
+    let (mut mapping, mut missing) = (Map::new(), Vec::new());
+    for field in Field::ALL {
+        match layout.column(field) {
+            None => missing.push(field.as_str()),
+            Some(column) => {
+                mapping.extend(
+                    layout.header.get(column).map(|header| (field.as_str().to_owned(), json!(header))),
+                );
+            }
+        }
+    }
+    let recognised: Vec<&String> = mapping.keys().collect();
+    *sample_bytes += json!([tally.rows, tally.rejects]).to_string().len();
+    let fits = *sample_bytes <= SAMPLE_BYTES;
+    let (rows, rejects): (&[Value], &[Value]) = if fits { (&tally.rows, &tally.rejects) } else { (&[], &[]) };
     json!({
         "compression": layout.compression,
         "encoding": "utf-8",
         "bom": found.bom,
-        "delimiter": char::from(layout.delimiter).to_string(),
+        "delimiter": char::from(layout.delimiter),
         "header": layout.header,
         "columns": { "recognised": recognised, "ignored": layout.unknown, "missing": missing },
         "mapping": mapping,
@@ -256,5 +266,37 @@ fn known(found: &Found, counts: &Estimate) -> Value {
         "skipped": counts.skipped,
         "rejected_by_reason": tally.reasons,
         "fault": null,
+        "rows": rows,
+        "rejects": rejects,
+        "samples_left_out": !fits,
     })
+}
+
+/// Counts of a file, scaled up to its size if only a part was counted.
+#[derive(Default)]
+struct Estimate {
+    records: i64,
+    staged: i64,
+    rejected: i64,
+    skipped: i64,
+}
+
+impl Estimate {
+    #[expect(clippy::cast_precision_loss, reason = "sizes and counts are far below 2^53, where f64 is exact")]
+    #[expect(clippy::cast_possible_truncation, reason = "a scaled count is far below 2^63")]
+    fn of(found: &Found, bytes: i64) -> Self {
+        let factor =
+            if found.exact || found.taken <= 0 { 1.0 } else { (bytes as f64 / found.taken as f64).max(1.0) };
+        let scale = |count: i64| (count as f64 * factor).round() as i64;
+        let tally = &found.tally;
+        let (staged, rejected, skipped) = (scale(tally.staged), scale(tally.rejected), scale(tally.skipped));
+        Self { records: staged + rejected + skipped, staged, rejected, skipped }
+    }
+
+    fn add(&mut self, more: &Self) {
+        self.records += more.records;
+        self.staged += more.staged;
+        self.rejected += more.rejected;
+        self.skipped += more.skipped;
+    }
 }

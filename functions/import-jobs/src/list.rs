@@ -1,34 +1,40 @@
-//! `GET /imports`: filters and keyset pages.
+//! `GET /imports`: a page of imports, by filters and a cursor.
 
+use crate::links::LinkedJob;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, NaiveDate, Utc};
 use lambda_http::http::StatusCode;
 use lambda_http::{Request, RequestExt};
 use serde_json::json;
-use shared::db::decisions::Actor;
-use shared::db::pool::client;
-use shared::db::read::{self, Filter, Position};
+use shared::db::jobs::{self, Filter, Position};
+use shared::domain::actor::Actor;
 use shared::domain::ids::MerchantId;
-use shared::edge::App;
-use shared::edge::http::{Answer, Problem, json};
+use shared::http::{Answer, Problem, json_answer};
+use shared::lambda::App;
 use uuid::Uuid;
 
+/// The largest page.
 const MAX_LIMIT: i64 = 100;
-const KNOWN: [&str; 6] = ["merchant_id", "status", "month", "created_by", "limit", "cursor"];
+/// The page if the request names none.
+const DEFAULT_LIMIT: i64 = 20;
+/// What may be asked for.
+const FILTERS: [&str; 6] = ["merchant_id", "status", "month", "created_by", "limit", "cursor"];
 
-pub async fn list(app: &App, actor: &Actor, request: &Request) -> Answer {
-    let filter = filter(actor, request)?;
+/// `GET /imports`
+pub(crate) async fn list(app: &App, actor: &Actor, request: &Request) -> Answer {
+    let filter = read_filter(actor, request)?;
     let connection = app.db.connection().await?;
-    let (imports, next) = read::jobs(client(&connection), &filter).await?;
-    let next = next.map(|position| cursor(&position)).transpose()?;
-    json(StatusCode::OK, &json!({ "imports": imports, "next": next }))
+    let (views, next) = jobs::list_views(&connection, &filter).await?;
+    let imports: Vec<LinkedJob> = views.into_iter().map(LinkedJob::from).collect();
+    let next = next.map(|position| write_cursor(&position)).transpose()?;
+    json_answer(StatusCode::OK, &json!({ "imports": imports, "next": next }))
 }
 
-fn filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
+fn read_filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
     let query = request.query_string_parameters();
-    let mut filter = Filter { merchants: actor.merchants.clone(), limit: 20, ..Filter::default() };
-    // Membership before anything else: who may not see the merchant learns nothing about the rest.
+    let mut filter = Filter { merchants: actor.merchants.clone(), limit: DEFAULT_LIMIT, ..Filter::default() };
+    // Membership comes first: a stranger to the merchant learns nothing about the rest of the request.
     if let Some(merchant) = query.first("merchant_id") {
         let merchant = Uuid::try_parse(merchant)
             .map_err(|_| Problem::unprocessable("/merchant_id", "It is not a UUID."))?;
@@ -37,10 +43,10 @@ fn filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
         }
         filter.merchants = vec![MerchantId(merchant)];
     }
-    if let Some((name, _)) = query.iter().find(|(name, _)| !KNOWN.contains(name)) {
+    if let Some((name, _)) = query.iter().find(|(name, _)| !FILTERS.contains(name)) {
         return Err(Problem::unprocessable(
             &format!("/{name}"),
-            format!("There is no filter `{name}`; filters are {}.", KNOWN.join(", ")),
+            format!("There is no filter `{name}`; filters are {}.", FILTERS.join(", ")),
         ));
     }
     if let Some(status) = query.first("status") {
@@ -50,7 +56,7 @@ fn filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
     }
     if let Some(month) = query.first("month") {
         filter.month = Some(
-            first_of(month)
+            start_of_month(month)
                 .ok_or_else(|| Problem::unprocessable("/month", "It is not of the form YYYY-MM."))?,
         );
     }
@@ -66,10 +72,7 @@ fn filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
         })?;
     }
     if let Some(cursor) = query.first("cursor") {
-        let position = URL_SAFE_NO_PAD
-            .decode(cursor)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Position>(&bytes).ok());
+        let position = read_cursor(cursor);
         filter.after = Some(
             position.ok_or_else(|| Problem::unprocessable("/cursor", "It is not a cursor of this API."))?,
         );
@@ -77,7 +80,8 @@ fn filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
     Ok(filter)
 }
 
-fn first_of(month: &str) -> Option<DateTime<Utc>> {
+/// The first instant of a month, UTC.
+fn start_of_month(month: &str) -> Option<DateTime<Utc>> {
     let well_formed = month.len() == 7
         && month.as_bytes()[4] == b'-'
         && month.bytes().filter(u8::is_ascii_digit).count() == 6;
@@ -85,7 +89,11 @@ fn first_of(month: &str) -> Option<DateTime<Utc>> {
     Some(day.and_hms_opt(0, 0, 0)?.and_utc())
 }
 
-fn cursor(position: &Position) -> Result<String, Problem> {
+fn read_cursor(cursor: &str) -> Option<Position> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+}
+
+fn write_cursor(position: &Position) -> Result<String, Problem> {
     let json = serde_json::to_vec(position).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(json))
 }
@@ -95,10 +103,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn months_are_strict() {
-        assert_eq!(first_of("2026-11").expect("month").to_rfc3339(), "2026-11-01T00:00:00+00:00");
+    fn a_month_is_four_digits_a_hyphen_and_two_digits() {
+        assert_eq!(start_of_month("2026-11").expect("month").to_rfc3339(), "2026-11-01T00:00:00+00:00");
         for bad in ["2026-13", "2026-1", "2026/11", "26-11-1", "+026-11", ""] {
-            assert!(first_of(bad).is_none(), "{bad}");
+            assert!(start_of_month(bad).is_none(), "{bad}");
         }
     }
 }

@@ -1,4 +1,6 @@
+//! Serves `import-jobs` over HTTP.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_http(import_jobs::handle).await
+    shared::http::serve_http(import_jobs::handle).await
 }

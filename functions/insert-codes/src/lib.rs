@@ -1,10 +1,21 @@
-//! The one atomic transaction: all clean codes of an approved import enter production, or none.
+//! Inserts an approved import in one atomic transaction: all of its clean codes enter production, or none does.
 
+mod chunks;
+mod pace;
+mod preconditions;
+mod stop;
+
+use pace::Pace;
 use serde::{Deserialize, Serialize};
-use shared::db::insert;
+use shared::db::jobs::{self, Inserted, Job};
+use shared::db::progress::{Watch, WatchedStep};
+use shared::db::{Database, Limits, SPLIT, Transaction, within_budget};
 use shared::domain::ids::JobId;
+use shared::domain::status::Status;
 use shared::domain::step::StepResult;
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
+use std::time::Duration;
+use stop::Stop;
 
 /// One attempt of a job.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -14,7 +25,7 @@ pub struct Input {
     pub attempt: i32,
 }
 
-/// Names as operators' scripts know them.
+/// What was inserted. The names are those that operators' scripts know.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Output {
     pub success: bool,
@@ -24,9 +35,9 @@ pub struct Output {
     pub message: String,
 }
 
-/// The handler.
+/// The handler. Called again after its transaction has committed, it returns what it returned the first time.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
-    let inserted = insert::insert_codes(&app.db, input.job_id, input.attempt, budget.left()).await?;
+    let inserted = insert(&app.db, input, budget.left()).await?;
     Ok(Output {
         success: true,
         job_id: input.job_id,
@@ -34,4 +45,58 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
         late_duplicates: inserted.late,
         message: format!("Successfully inserted {} clean codes to production", inserted.codes),
     })
+}
+
+async fn insert(db: &Database, input: Input, time_left: Duration) -> StepResult<Inserted> {
+    let Input { job_id, attempt } = input;
+    let mut connection = db.connection().await?;
+    let job = jobs::get(&connection, job_id).await?;
+    if let (Some(done), true) = (job.inserted, job.attempt == attempt) {
+        return Ok(done);
+    }
+    let job = jobs::expect(&connection, job_id, attempt, Status::Processing).await?;
+    let watch = Watch::of_step(
+        db,
+        WatchedStep { job: job_id, attempt, status: Status::Processing, step: "insert", part: 0 },
+    );
+    let pace = Pace::start(time_left);
+    let mut tx = connection.begin("insert", Limits::bulk(time_left)).await?;
+    let stop = match insert_all(&mut tx, &job, &watch, &pace).await {
+        Ok(inserted) => {
+            within_budget("the insert", SPLIT, tx.commit().await)?;
+            return Ok(inserted);
+        }
+        Err(stop) => stop,
+    };
+    // If this fails, the connection is closed, and the server rolls back.
+    tx.rollback().await.ok();
+    drop(connection);
+    Err(stop.record(db, &job).await)
+}
+
+/// Everything between BEGIN and COMMIT.
+async fn insert_all(
+    tx: &mut Transaction<'_>,
+    job: &Job,
+    watch: &Watch,
+    pace: &Pace,
+) -> Result<Inserted, Stop> {
+    preconditions::lock_merchant(tx, job).await?;
+    if let Some(done) = preconditions::find_inserted(tx, job).await? {
+        return Ok(done);
+    }
+    preconditions::check_epoch(tx, job).await?;
+    let marked = preconditions::list_marked(tx, job).await?;
+    let total = chunks::insert_chunks(tx, job, &marked, watch, pace).await?;
+    record(tx, job, total).await?;
+    Ok(total)
+}
+
+/// The guarded UPDATE that decides. If it finds no row, somebody cancelled or superseded the import meanwhile, and
+/// nothing has happened.
+async fn record(tx: &Transaction<'_>, job: &Job, total: Inserted) -> Result<(), Stop> {
+    if jobs::record_inserted(tx, job.id, job.attempt, total).await? {
+        return Ok(());
+    }
+    Err(jobs::explain_refusal(tx, job.id, job.attempt, Status::Processing).await.into())
 }

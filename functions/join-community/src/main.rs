@@ -1,4 +1,6 @@
+//! Serves `join-community` over HTTP.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_http(join_community::handle).await
+    shared::http::serve_http(join_community::handle).await
 }

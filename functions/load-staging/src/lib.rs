@@ -1,19 +1,21 @@
 //! Loads one CSV object into staging: S3 -> decompress -> csv-async -> validate -> binary COPY, in constant memory
 //! and in one transaction, so that a file is loaded once or not at all.
 
+mod load;
 mod pipeline;
 
+use load::FileLoad;
+use pipeline::Stop;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use shared::db::files::{self, FileCounts, FileLoad, ImportFile};
+use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
-use shared::db::pool::client;
-use shared::db::watch::{Watch, Watched};
+use shared::db::progress::{Watch, WatchedStep};
 use shared::domain::fault::{Fault, FileFault};
 use shared::domain::ids::JobId;
-use shared::domain::job::Status;
+use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
 
 /// One file of one attempt.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -35,13 +37,13 @@ pub struct Output {
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
     let mut connection = app.db.connection().await?;
-    let job = jobs::expect(client(&connection), input.job_id, input.attempt, Status::Loading).await?;
-    let Some(file) = files::find(client(&connection), job.id, input.file_no).await? else {
+    let job = jobs::expect(&connection, input.job_id, input.attempt, Status::Loading).await?;
+    let Some(file) = files::find(&connection, job.id, input.file_no).await? else {
         return Err(StepError::invalid(format!("job {} has no file {}", job.id, input.file_no)));
     };
-    let watch = Watch::start(
-        app.db.clone(),
-        Watched {
+    let watch = Watch::of_step(
+        &app.db,
+        WatchedStep {
             job: job.id,
             attempt: job.attempt,
             status: Status::Loading,
@@ -50,43 +52,45 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
         },
     );
     let Some(load) = FileLoad::begin(&mut connection, &job, &file, budget.left()).await? else {
-        return already_loaded(&app, &job, &file).await;
+        return read_counts(&app, &job, &file).await;
     };
     let loaded = pipeline::run(app.objects(), &job, &file, load, &watch, budget).await;
     drop(watch);
     match loaded {
         Ok(counts) => Ok(Output { file_no: file.file_no, counts }),
-        Err(pipeline::Stop::Step(error)) => Err(error),
-        Err(pipeline::Stop::File(fault)) => {
+        Err(Stop::Step(error)) => Err(error),
+        Err(Stop::File(fault)) => {
             drop(connection);
             Err(reject(&app, &job, &file, fault).await)
         }
     }
 }
 
-/// What the loader that was quicker has counted.
-async fn already_loaded(app: &App, job: &Job, file: &ImportFile) -> StepResult<Output> {
+/// Reads what another loader of the file has counted.
+async fn read_counts(app: &App, job: &Job, file: &ImportFile) -> StepResult<Output> {
     let connection = app.db.connection().await?;
-    let loaded = files::find(client(&connection), job.id, file.file_no).await?;
+    let loaded = files::find(&connection, job.id, file.file_no).await?;
     match loaded.and_then(|file| file.counts) {
         Some(counts) => Ok(Output { file_no: file.file_no, counts }),
         None => {
-            Err(StepError::new(StepErrorKind::Transient, format!("{} has changed hands", file.object.key)))
+            let message = format!("{} is being loaded by another invocation", file.object.key);
+            Err(StepError::new(StepErrorKind::Transient, message))
         }
     }
 }
 
-/// The load is rolled back; the reason is written by a transaction of its own.
+/// Notes why the file can't be loaded, in a transaction of its own: the load is rolled back.
 async fn reject(app: &App, job: &Job, file: &ImportFile, fault: Fault) -> StepError {
     let named = FileFault::new(&file.object.key, fault.clone());
     let noted = async {
         let connection = app.db.connection().await?;
-        files::fail(client(&connection), job.id, job.attempt, file.file_no, &fault, &named.to_string())
-            .await?;
-        jobs::append_error(client(&connection), job.id, job.attempt, &json!([named])).await
+        let message = named.to_string();
+        // `false`: the attempt is over. Then the state machine learns it from the next step.
+        files::fail(&connection, job.id, job.attempt, file.file_no, &fault, &message).await?;
+        jobs::append_error(&connection, job.id, job.attempt, &json!([named])).await
     };
     match noted.await {
-        Ok(()) => StepError::new(StepErrorKind::FileRejected, named.to_string()),
+        Ok(_) => StepError::new(StepErrorKind::FileRejected, named.to_string()),
         Err(error) => error.into(),
     }
 }

@@ -1,4 +1,6 @@
+//! Serves `load-staging`. Two connections: one loads, the other reports progress.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(2, load_staging::handle).await
+    shared::lambda::serve_step(2, load_staging::handle).await
 }

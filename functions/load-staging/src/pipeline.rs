@@ -1,21 +1,24 @@
-//! The stream of one file. Three tasks, so that S3, parsing and PostgreSQL work at the same time: one fetches
+//! Streams one file into its load. Three tasks let S3, parsing and PostgreSQL work at the same time: one fetches
 //! (`Objects::stream`), one parses and fills a buffer per bucket, and this one copies full buffers.
 
+use crate::load::FileLoad;
 use bytes::Bytes;
 use futures_util::stream::poll_fn;
+use shared::csv::decompress::decompress;
+use shared::csv::records::ReadError;
+use shared::csv::rows::Rows;
 use shared::db::DbError;
-use shared::db::files::{FileCounts, FileLoad, ImportFile, buffers};
+use shared::db::files::{FileCounts, ImportFile};
 use shared::db::jobs::Job;
-use shared::db::staging::{CopyBuffer, RejectedRecord, row_number};
-use shared::db::watch::Watch;
+use shared::db::progress::Watch;
+use shared::db::rejects::{RAW_BYTES, RejectBuffer, RejectedRecord};
+use shared::db::staging::copy::{CopyBuffer, row_number};
 use shared::domain::buckets::Splitter;
 use shared::domain::fault::Fault;
 use shared::domain::ids::JobId;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::Budget;
-use shared::edge::csv_rows::Rows;
-use shared::edge::csv_stream::{ReadError, decompressed};
-use shared::edge::objects::Objects;
+use shared::lambda::Budget;
+use shared::s3::objects::Objects;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -25,14 +28,14 @@ use tokio_util::io::StreamReader;
 
 /// A buffer is copied when it has grown to this; 48 buckets of it are what a loader holds.
 const BUFFER_BYTES: usize = 1024 * 1024;
-const RAW_BYTES: usize = 8 * 1024;
-/// Well below `idle_in_transaction_session_timeout`.
+/// How long the transaction may be idle: far less than `idle_in_transaction_session_timeout`.
 const QUIET: Duration = Duration::from_secs(15);
 
 /// Why a file was not loaded.
-pub enum Stop {
-    /// The file's fault: it is noted, and nothing of the file is staged.
+pub(crate) enum Stop {
+    /// The file is at fault: its fault is noted, and nothing of it is staged.
     File(Fault),
+    /// The step failed.
     Step(StepError),
 }
 
@@ -48,7 +51,7 @@ impl From<DbError> for Stop {
     }
 }
 
-/// What the parser hands over.
+/// What the parser sends to the copying task.
 enum Message {
     Rows { bucket: usize, data: Bytes, rows: u64 },
     Rejects { data: Bytes, rows: u64 },
@@ -56,7 +59,7 @@ enum Message {
 }
 
 /// Streams the object into the open load and finishes it.
-pub async fn run(
+pub(crate) async fn run(
     objects: &Objects,
     job: &Job,
     file: &ImportFile,
@@ -64,6 +67,30 @@ pub async fn run(
     watch: &Watch,
     budget: Budget,
 ) -> Result<FileCounts, Stop> {
+    match copy_all(objects, job, file, &mut load, watch, budget).await {
+        Ok(skipped) => Ok(load.finish(skipped).await?),
+        Err(Stop::File(fault)) => {
+            // Noting the fault waits for the lock on the file's row, which this gives back.
+            load.give_up().await?;
+            Err(Stop::File(fault))
+        }
+        Err(Stop::Step(error)) => {
+            // If this fails, the connection is closed, and the server rolls back.
+            load.give_up().await.ok();
+            Err(Stop::Step(error))
+        }
+    }
+}
+
+/// Copies all records of the object, and returns how many were skipped.
+async fn copy_all(
+    objects: &Objects,
+    job: &Job,
+    file: &ImportFile,
+    load: &mut FileLoad<'_>,
+    watch: &Watch,
+    budget: Budget,
+) -> Result<i64, Stop> {
     let layout = file
         .layout
         .clone()
@@ -72,7 +99,7 @@ pub async fn run(
     let mut chunks = objects.stream(&file.object, Arc::clone(&received));
     let bytes = StreamReader::new(poll_fn(move |cx| chunks.poll_recv(cx)));
     let rows =
-        Rows::new(decompressed(bytes, layout.compression), &layout, job.merchant, job.options.max_rejects);
+        Rows::new(decompress(bytes, layout.compression), &layout, job.merchant, job.options.max_rejects);
     let (sender, mut receiver) = mpsc::channel(2);
     let parser = Parser::new(job, file, sender);
     // Aborted when this function returns early.
@@ -87,7 +114,7 @@ pub async fn run(
             Ok(Some(message)) => message,
             Ok(None) => break,
             Err(_) => {
-                // A slow object fills buffers slowly; the open transaction must not look abandoned.
+                // A slow download leaves the transaction idle; send a keep-alive so PostgreSQL doesn't end it.
                 watch.check()?;
                 load.keep_alive().await?;
                 continue;
@@ -97,10 +124,10 @@ pub async fn run(
         pace.check(received.load(Ordering::Relaxed))?;
         match message {
             Message::Rows { bucket, data, rows } => {
-                load.rows(bucket, data, rows).await?;
+                load.copy_rows(bucket, data, rows).await?;
                 rows_done += i64::try_from(rows).unwrap_or(0);
             }
-            Message::Rejects { data, rows } => load.rejects(data, rows).await?,
+            Message::Rejects { data, rows } => load.copy_rejects(data, rows).await?,
             Message::End { skipped: count } => skipped = Some(count),
         }
         watch.set_rows(rows_done);
@@ -109,37 +136,36 @@ pub async fn run(
     if let Some(parsed) = parsing.join_next().await {
         parsed.map_err(|error| StepError::internal(format!("the parser panicked: {error}")))??;
     }
-    let skipped = skipped.ok_or_else(|| StepError::internal("the parser ended without a word"))?;
-    Ok(load.finish(skipped).await?)
+    Ok(skipped.ok_or_else(|| StepError::internal("the parser ended without reaching the end of the file"))?)
 }
 
-/// The parsing side.
+/// The parsing task.
 struct Parser {
     job: JobId,
     file_no: i32,
     key: String,
     splitter: Splitter,
     buffers: Vec<CopyBuffer>,
-    rejects: CopyBuffer,
+    rejects: RejectBuffer,
     sender: mpsc::Sender<Message>,
 }
 
-/// The copying side has stopped and knows why.
+/// The copying task has stopped, and knows why.
 struct Gone;
 
 impl Parser {
     fn new(job: &Job, file: &ImportFile, sender: mpsc::Sender<Message>) -> Self {
         let splitter = Splitter::new(job.split_points.as_deref().unwrap_or_default());
-        // A small file has no use for big buffers.
+        // A small file needs no big buffers.
         let text = usize::try_from(file.object.bytes).unwrap_or(usize::MAX).saturating_mul(8);
         let capacity = (text / splitter.buckets()).clamp(4096, BUFFER_BYTES + 4096);
         Self {
             job: job.id,
             file_no: file.file_no,
             key: file.object.key.clone(),
-            buffers: buffers(splitter.buckets(), capacity),
+            buffers: (0..splitter.buckets()).map(|_| CopyBuffer::with_capacity(capacity)).collect(),
             splitter,
-            rejects: CopyBuffer::with_capacity(4096),
+            rejects: RejectBuffer::with_capacity(4096),
             sender,
         }
     }
@@ -155,7 +181,7 @@ impl Parser {
         }
     }
 
-    /// Parses to the end; `Err(None)` when nobody listens any more.
+    /// Parses to the end. `Err(None)`: the copying task has stopped.
     async fn parse(&mut self, rows: &mut Rows) -> Result<i64, Option<Stop>> {
         let read = |error: ReadError| {
             Some(match error {
@@ -177,7 +203,7 @@ impl Parser {
                 }
                 Err(reject) => {
                     let raw = rows.raw();
-                    self.rejects.push_reject(
+                    self.rejects.push(
                         self.job,
                         &self.key,
                         &RejectedRecord {
@@ -227,7 +253,7 @@ impl Parser {
     }
 }
 
-/// Whether the file will be done in time at the pace it has.
+/// Checks that the file will be loaded in time at its present pace.
 struct Pace {
     started: Instant,
     bytes: i64,
@@ -235,7 +261,6 @@ struct Pace {
 }
 
 impl Pace {
-    #[allow(clippy::cast_precision_loss)]
     fn check(&self, received: i64) -> StepResult<()> {
         let elapsed = self.started.elapsed();
         if elapsed < Duration::from_secs(20) || received <= 0 {

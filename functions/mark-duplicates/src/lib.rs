@@ -1,12 +1,14 @@
-//! Marks duplicates. Called without a chunk it closes loading and plans the chunks; with one it marks that chunk.
+//! Marks the duplicates of an import: without a chunk it ends loading and plans the chunks, with one it marks that chunk.
+
+mod chunk;
+mod plan;
 
 use serde::{Deserialize, Serialize};
-use shared::db::{chunks, mark};
 use shared::domain::ids::JobId;
 use shared::domain::step::StepResult;
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
 
-/// One attempt of a job, and one chunk of it or none yet.
+/// One attempt of a job, and the chunk to mark; no chunk while they are to be planned.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -16,7 +18,7 @@ pub struct Input {
     pub chunk: Option<i32>,
 }
 
-/// The plan, or what one chunk holds (names as operators' scripts know them).
+/// The planned chunks, or what one chunk holds. The names are those that operators' scripts know.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Output {
@@ -38,10 +40,10 @@ pub enum Output {
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
     let Some(chunk) = input.chunk else {
-        let chunks = chunks::plan(&app.db, input.job_id, input.attempt, budget.left()).await?;
+        let chunks = plan::plan(&app.db, input.job_id, input.attempt, budget.left()).await?;
         return Ok(Output::Plan { chunks });
     };
-    let marked = mark::mark_chunk(&app.db, input.job_id, input.attempt, chunk, budget.left()).await?;
+    let marked = chunk::mark(&app.db, input.job_id, input.attempt, chunk, budget.left()).await?;
     Ok(Output::Marked {
         success: true,
         chunk,

@@ -1,4 +1,6 @@
+//! Serves `mark-duplicates`. Two connections: one marks, the other reports progress.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(2, mark_duplicates::handle).await
+    shared::lambda::serve_step(2, mark_duplicates::handle).await
 }

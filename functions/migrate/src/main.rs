@@ -1,4 +1,6 @@
+//! Serves `migrate`. One connection: it holds the lock.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(1, migrate::handle).await
+    shared::lambda::serve_step(1, migrate::handle).await
 }

@@ -1,94 +1,93 @@
-//! Which objects, in which versions: decided once, when the job opens.
+//! Freezes the files of an import: which objects, in which versions, is decided once.
 
-use serde_json::{Value, json};
-use shared::db::files::{self, Freeze, FrozenObject};
+use crate::headers::record_rejected;
+use crate::manifest;
+use serde_json::Value;
 use shared::db::jobs::{self, Job};
-use shared::db::pool::client;
+use shared::db::{Limits, files};
 use shared::domain::fault::{Fault, FaultReason, FileFault};
-use shared::domain::source::{Manifest, Source, StartRequest};
+use shared::domain::ids::JobId;
+use shared::domain::object::FrozenObject;
+use shared::domain::source::{Source, StartRequest};
+use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::App;
-use shared::edge::sources;
-
-use crate::headers::rejected;
+use shared::lambda::App;
+use shared::source::resolve;
 
 /// Freezes the job's files and returns the job as it is then.
-pub async fn freeze(app: &App, job: &Job) -> StepResult<Job> {
-    let source = source_of(app, job).await?;
-    let objects = objects(app, job, &source).await?;
-    let fingerprint = sources::fingerprint(&objects, &source.mapping);
+pub(crate) async fn freeze(app: &App, job: &Job) -> StepResult<Job> {
+    let source = match &job.source_info.manifest {
+        Some(key) => manifest::read_source(app, job, key).await?,
+        None => check_request(job)?,
+    };
+    let objects = find_objects(app, job, &source).await?;
+    let fingerprint = resolve::fingerprint(&objects, &source.mapping);
+    write(app, job, &objects, &fingerprint).await?;
+    jobs::get(&app.db.connection().await?, job.id).await
+}
+
+/// Checks the request that is kept on the job.
+fn check_request(job: &Job) -> StepResult<Source> {
+    let asked = &job.source_info.request;
+    let request = StartRequest {
+        merchant_id: job.merchant,
+        files: read_member(asked.get("files"), "files")?,
+        prefix: asked.get("prefix").and_then(Value::as_str).map(str::to_owned),
+        mapping: Some(job.mapping.clone()),
+        options: read_member(asked.get("options"), "options")?,
+    };
+    request.check().map_err(|error| StepError::invalid(error.to_string()))
+}
+
+fn read_member<T: serde::de::DeserializeOwned>(value: Option<&Value>, name: &str) -> StepResult<Option<T>> {
+    let read = value.map(|value| serde_json::from_value(value.clone())).transpose();
+    read.map_err(|error| StepError::invalid(format!("`{name}`: {error}")))
+}
+
+/// Writes the files, under the index that lets one job at a time import the same source.
+async fn write(app: &App, job: &Job, objects: &[FrozenObject], fingerprint: &str) -> StepResult<()> {
     let mut connection = app.db.connection().await?;
-    match files::freeze(&mut connection, job, &objects, &fingerprint).await? {
-        Freeze::Frozen => jobs::get(client(&connection), job.id).await,
-        Freeze::ActiveElsewhere(other) => Err(StepError::new(
+    let tx = connection.begin("open.freeze", Limits::short()).await?;
+    match jobs::freeze(&tx, job, fingerprint).await {
+        Ok(true) => {
+            files::insert(&tx, job.id, objects).await?;
+            Ok(tx.commit().await?)
+        }
+        Ok(false) => {
+            let found = jobs::get(&tx, job.id).await?;
+            tx.rollback().await?;
+            // A ghost of this very step was quicker.
+            if found.frozen { Ok(()) } else { Err(found.refusal(job.attempt, Status::Pending)) }
+        }
+        Err(error) if jobs::is_active_source(&error) => {
+            tx.rollback().await?;
+            let other = jobs::find_active_source(&connection, job.merchant, fingerprint).await?;
+            Err(name_active(other))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn name_active(other: Option<JobId>) -> StepError {
+    match other {
+        Some(other) => StepError::new(
             StepErrorKind::ImportInProgress,
             format!("the same files are being imported by job {other}; wait for it, or cancel it"),
-        )),
+        ),
+        None => StepError::new(StepErrorKind::Transient, "the same import has just ended; try again"),
     }
 }
 
-/// The checked request behind the job: as sent, or as its manifest says.
-async fn source_of(app: &App, job: &Job) -> StepResult<Source> {
-    let invalid = |message: String| StepError::invalid(message);
-    let info = &job.source_info;
-    let Some(manifest_key) = info.get("manifest").and_then(Value::as_str) else {
-        let request = StartRequest {
-            merchant_id: job.merchant,
-            files: info
-                .get("files")
-                .map(|files| serde_json::from_value(files.clone()))
-                .transpose()
-                .map_err(|e| invalid(format!("`files`: {e}")))?,
-            prefix: info.get("prefix").and_then(Value::as_str).map(str::to_owned),
-            mapping: Some(job.mapping.clone()),
-            options: info
-                .get("options")
-                .map(|options| serde_json::from_value(options.clone()))
-                .transpose()
-                .map_err(|e| invalid(format!("`options`: {e}")))?,
-        };
-        return request.check().map_err(|error| invalid(error.to_string()));
-    };
-    let version = info.get("manifest_version").and_then(Value::as_str);
-    let object =
-        app.objects().head(manifest_key, version).await?.ok_or_else(|| {
-            invalid(format!("{manifest_key} is not there any more; upload the manifest again"))
-        })?;
-    if object.bytes > 1024 * 1024 {
-        return Err(invalid(format!("{manifest_key} is larger than 1 MiB")));
-    }
-    let bytes = app.objects().read(&object).await?;
-    // Its members by name: serde would also take them in order from an array.
-    let manifest: serde_json::Map<String, Value> =
-        serde_json::from_slice(&bytes).map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
-    let manifest: Manifest = serde_json::from_value(Value::Object(manifest))
-        .map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
-    let request = manifest.request(job.merchant, manifest_key);
-    let source = request.check().map_err(|error| invalid(format!("{manifest_key}: {error}")))?;
-    let known = json!({ "files": request.files, "prefix": request.prefix, "options": request.options });
-    let connection = app.db.connection().await?;
-    jobs::set_source(client(&connection), job, &without_nulls(known), &source.mapping, source.options)
-        .await?;
-    Ok(source)
-}
-
-fn without_nulls(mut value: Value) -> Value {
-    if let Some(members) = value.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    value
-}
-
-/// The objects as they are now, in order of their keys.
-async fn objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<FrozenObject>> {
+/// Looks the objects up, in order of their keys.
+async fn find_objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<FrozenObject>> {
     // An upload is imported in the version that its event names; everything else as it is now.
-    let version = job.source_info.get("version_id").and_then(Value::as_str);
-    let there = sources::resolve(app.objects(), source, version).await?;
-    if there.missing.is_empty() {
-        return Ok(there.objects);
+    let version = job.source_info.version_id.as_deref();
+    let found = resolve::resolve(app.objects(), source, version).await?;
+    if found.missing.is_empty() {
+        return Ok(found.objects);
     }
-    let of = there.objects.len() + there.missing.len();
+    let of = found.objects.len() + found.missing.len();
     let fault = || Fault::new(FaultReason::MissingObject, "there is no such object");
-    let missing = there.missing.into_iter().map(|key| FileFault::new(key, fault())).collect();
-    Err(rejected(app, job, missing, of).await)
+    let missing = found.missing.into_iter().map(|key| FileFault::new(key, fault())).collect();
+    Err(record_rejected(app, job, missing, of).await)
 }

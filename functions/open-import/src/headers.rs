@@ -1,27 +1,26 @@
-//! Reading the head of every file. One fault anywhere and nothing is staged.
+//! Reads the head of every file. A fault in one of them stops the import before anything is staged.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
-use shared::db::pool::client;
 use shared::domain::fault::FileFault;
 use shared::domain::layout::Layout;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::App;
-use shared::edge::inspect::{Inspected, inspect};
+use shared::lambda::App;
+use shared::source::inspect::{Inspected, inspect};
 
 /// Range requests under way at a time.
 const READS: usize = 8;
 /// With more files than this the heads alone are sample enough.
 const PROBED_FILES: usize = 200;
-/// So many faults are listed.
+/// How many faults `validation_errors` lists.
 const SHOWN: usize = 100;
 
 /// Reads all headers, keeps the layouts, and returns a sample of all files' codes.
-pub async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepResult<Vec<String>> {
+pub(crate) async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepResult<Vec<String>> {
     let probe = listed.len() <= PROBED_FILES;
-    let looked: Vec<_> = stream::iter(listed)
+    let inspected: Vec<_> = stream::iter(listed)
         .map(|file| async move {
             let inspected = inspect(app.objects(), &file.object, &job.mapping, probe).await?;
             Ok::<_, StepError>((file, inspected))
@@ -32,7 +31,7 @@ pub async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepRes
     let mut faults = Vec::new();
     let mut layouts: Vec<(i32, Layout)> = Vec::new();
     let mut sample = Vec::new();
-    for (file, inspected) in looked {
+    for (file, inspected) in inspected {
         match inspected {
             Ok(Inspected { layout, sample: codes }) => {
                 layouts.push((file.file_no, layout));
@@ -51,22 +50,24 @@ pub async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepRes
             .collect();
         let connection = app.db.connection().await?;
         for ((number, fault), named) in faults.iter().zip(&named) {
-            files::fail(client(&connection), job.id, job.attempt, *number, fault, &named.to_string()).await?;
+            // `false`: the attempt is over. Then the state machine learns it from the next step.
+            files::fail(&connection, job.id, job.attempt, *number, fault, &named.to_string()).await?;
         }
         drop(connection);
-        return Err(rejected(app, job, named, listed.len()).await);
+        return Err(record_rejected(app, job, named, listed.len()).await);
     }
     let connection = app.db.connection().await?;
-    files::set_layouts(client(&connection), job.id, &layouts).await?;
+    files::set_layouts(&connection, job.id, &layouts).await?;
     Ok(sample)
 }
 
-/// Notes the faults on the job and gives the error that names them.
-pub async fn rejected(app: &App, job: &Job, faults: Vec<FileFault>, of: usize) -> StepError {
+/// Notes the faults on the job, and returns the error that names them.
+pub(crate) async fn record_rejected(app: &App, job: &Job, faults: Vec<FileFault>, of: usize) -> StepError {
     let count = faults.len();
     let noted = async {
         let connection = app.db.connection().await?;
-        jobs::add_errors(client(&connection), job.id, job.attempt, &json!(&faults[..count.min(SHOWN)])).await
+        // `false`: the attempt is over. Then the state machine learns it from the next step.
+        jobs::add_errors(&connection, job.id, job.attempt, &json!(&faults[..count.min(SHOWN)])).await
     };
     if let Err(error) = noted.await {
         return error.into();

@@ -1,20 +1,22 @@
-//! Opens an import: registers the job, freezes its files, reads every header, takes the merchant's lease and makes
-//! the staging workspace. Safe to repeat at any point: what is done is found done.
+//! Opens an import: registers the job, freezes its files, reads every header, takes the merchant's lease and makes the
+//! staging workspace. It can be repeated at any point: each part finds what it has done before.
 
 mod freeze;
 mod headers;
+mod input;
+mod manifest;
+mod staging;
 mod start;
 
 use serde::{Deserialize, Serialize};
-use shared::db::files;
-use shared::db::jobs::{self, Job, Lease};
-use shared::db::pool::client;
+use shared::db::files::{self, ImportFile};
+use shared::db::jobs::{self, Job};
 use shared::domain::buckets;
 use shared::domain::ids::JobId;
-use shared::domain::job::Status;
 use shared::domain::layout::Compression;
+use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
 
 /// What the state machine sends: the execution's own input and name.
 #[derive(Debug, Deserialize)]
@@ -24,7 +26,7 @@ pub struct Input {
     pub execution_arn: String,
 }
 
-/// What there is to do.
+/// What the state machine does next.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(tag = "next", rename_all = "snake_case")]
 pub enum Output {
@@ -45,7 +47,7 @@ pub enum Output {
 
 /// The handler.
 pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
-    let job = match start::job_of(&app, &input).await? {
+    let job = match start::find_job(&app, &input).await? {
         start::Start::Mine(job) => *job,
         start::Start::Elsewhere(job_id) => {
             return Ok(Output::Nothing { job_id, reason: "this upload is imported by another execution" });
@@ -70,37 +72,19 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
         return Err(StepError::new(StepErrorKind::StagingLost, message));
     }
     let job = if job.frozen { job } else { freeze::freeze(app, &job).await? };
-    let mut connection = app.db.connection().await?;
-    let listed = files::list(client(&connection), job.id).await?;
-    drop(connection);
-
+    let listed = list_files(app, &job).await?;
     let split_points = match &job.split_points {
         Some(points) if listed.iter().all(|file| file.layout.is_some()) => points.clone(),
         _ => {
             let sample = headers::inspect_all(app, &job, &listed).await?;
-            buckets::split_points(sample, buckets::bucket_count(text_bytes(&listed)))
+            buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&listed)))
         }
     };
-    connection = app.db.connection().await?;
-    if job.status == Status::Pending {
-        if job.day_old {
-            let message =
-                "waited a day for other imports of this merchant; start it again when they are done";
-            return Err(StepError::new(StepErrorKind::ImportInProgress, message));
-        }
-        if jobs::take_lease(client(&connection), &job, &split_points).await? == Lease::Busy {
-            return Ok(Output::Wait {
-                job_id: job.id,
-                attempt: job.attempt,
-                seconds: pause(job.age_seconds),
-            });
-        }
-    } else if job.split_points.is_none() {
-        jobs::set_split_points(client(&connection), &job, &split_points).await?;
+    if staging::take_merchant(app, &job, &split_points).await? == staging::Lease::Busy {
+        let seconds = choose_pause(job.age_seconds);
+        return Ok(Output::Wait { job_id: job.id, attempt: job.attempt, seconds });
     }
-    if !job.staging_created {
-        jobs::create_staging(&mut connection, &job, split_points.len() + 1).await?;
-    }
+    staging::create(app, &job, split_points.len() + 1).await?;
     Ok(Output::Load {
         job_id: job.id,
         attempt: job.attempt,
@@ -111,9 +95,13 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
     })
 }
 
-/// Bytes of text, as far as the objects' sizes tell. Promo codes compress to about a quarter.
-fn text_bytes(files: &[files::ImportFile]) -> u64 {
-    let text = |file: &files::ImportFile| {
+async fn list_files(app: &App, job: &Job) -> StepResult<Vec<ImportFile>> {
+    Ok(files::list(&app.db.connection().await?, job.id).await?)
+}
+
+/// Estimates the bytes of text by the sizes of the objects. Promotional codes compress to about a quarter.
+fn estimate_text_bytes(files: &[ImportFile]) -> u64 {
+    let text = |file: &ImportFile| {
         let factor = match &file.layout {
             Some(layout) if layout.compression != Compression::None => 4,
             _ if file.object.key.ends_with(".gz") || file.object.key.ends_with(".zst") => 4,
@@ -124,7 +112,7 @@ fn text_bytes(files: &[files::ImportFile]) -> u64 {
     files.iter().map(text).sum()
 }
 
-/// Short waits first; a day of waiting stays far below the 25,000 events of an execution's history.
-fn pause(age_seconds: f64) -> u64 {
+/// Waits shortly at first. A day of waiting stays far below the 25,000 events of an execution's history.
+fn choose_pause(age_seconds: f64) -> u64 {
     (age_seconds / 4.0).clamp(2.0, 60.0) as u64
 }

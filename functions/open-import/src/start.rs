@@ -1,45 +1,48 @@
-//! Whose job this execution is: registered by an upload or by hand, or started by us.
+//! Finds the job of an execution: registered by an upload or by hand, or started by us.
 
 use crate::Input;
+use crate::input::{ExecutionInput, UploadedObject};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shared::db::jobs::{self, Job, NewJob, Registered};
-use shared::db::pool::client;
 use shared::domain::ids::{JobId, MerchantId};
 use shared::domain::key;
-use shared::domain::source::{Door, Options, UploadedObject};
+use shared::domain::source::{Door, Options, SourceInfo};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::App;
-use shared::edge::sources::hex;
+use shared::lambda::App;
+use shared::source::resolve::hex;
 
-pub enum Start {
+/// Whose job it is.
+pub(crate) enum Start {
+    /// This execution's.
     Mine(Box<Job>),
+    /// Another execution has it.
     Elsewhere(JobId),
 }
 
 /// Finds or registers the execution's job. A request that is refused has a job too wherever its merchant is known,
 /// so that `GET /imports` shows why.
-pub async fn job_of(app: &App, input: &Input) -> StepResult<Start> {
-    let door = match Door::parse(&input.input) {
-        Ok(door) => door,
+pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
+    let asked = match ExecutionInput::parse(&input.input) {
+        Ok(asked) => asked,
         Err(error) => {
             let refused = StepError::invalid(error.to_string());
             register_refused(app, input).await?;
             return Err(refused);
         }
     };
-    let registered = match door {
-        Door::Job { job, attempt } => {
+    let registered = match asked {
+        ExecutionInput::Job { job, attempt } => {
             let connection = app.db.connection().await?;
-            jobs::adopt(client(&connection), job, attempt, &input.execution_arn).await?;
-            return Ok(Start::Mine(Box::new(jobs::get(client(&connection), job).await?)));
+            jobs::adopt(&connection, job, attempt, &input.execution_arn).await?;
+            return Ok(Start::Mine(Box::new(jobs::get(&connection, job).await?)));
         }
-        Door::Upload(object) => register_upload(app, input, &object).await?,
-        Door::Request(request) => {
+        ExecutionInput::Upload(object) => register_upload(app, input, &object).await?,
+        ExecutionInput::Request(request) => {
             let options = request.options.unwrap_or_default();
             // Checked when the files are frozen; until then the job keeps what was asked.
             let valid = request.check().map(|source| source.options).unwrap_or_default();
-            let info = with_door(json!(request), "execution");
+            let info = SourceInfo::of_request(Door::Execution, json!(request));
             let new = NewJob {
                 merchant: request.merchant_id,
                 created_by: None,
@@ -55,21 +58,21 @@ pub async fn job_of(app: &App, input: &Input) -> StepResult<Start> {
     match registered {
         Registered::Own(id) => {
             let connection = app.db.connection().await?;
-            Ok(Start::Mine(Box::new(jobs::get(client(&connection), id).await?)))
+            Ok(Start::Mine(Box::new(jobs::get(&connection, id).await?)))
         }
         Registered::Elsewhere(id) => Ok(Start::Elsewhere(id)),
         Registered::UnknownMerchant => Err(StepError::invalid("there is no such merchant")),
     }
 }
 
-/// Input that fits no door, but names a merchant: a job to show the error on.
+/// Registers a job for input that can't be understood but names a merchant, so that there is a job to show the error on.
 async fn register_refused(app: &App, input: &Input) -> StepResult<()> {
     let merchant = input.input.get("merchant_id").and_then(|id| serde_json::from_value(id.clone()).ok());
     let Some(merchant) = merchant else { return Ok(()) };
     let new = NewJob {
         merchant: MerchantId(merchant),
         created_by: None,
-        source_info: with_door(bounded(&input.input), "execution"),
+        source_info: SourceInfo::of_request(Door::Execution, shorten(&input.input)),
         source_event_key: None,
         mapping: None,
         options: Options::default(),
@@ -78,7 +81,7 @@ async fn register_refused(app: &App, input: &Input) -> StepResult<()> {
     register(app, &new).await.map(|_| ())
 }
 
-/// An upload: `import/...` is one file, `stage/.../manifest.json` a batch.
+/// Registers an upload: `import/...` is one file, `stage/.../manifest.json` a batch.
 async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> StepResult<Registered> {
     if object.bucket != app.objects().bucket() {
         return Err(StepError::invalid(format!("the event is about the bucket {}, not ours", object.bucket)));
@@ -90,15 +93,22 @@ async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> S
         ))
     })?;
     key::check_key(merchant, &object.key).map_err(|error| StepError::invalid(error.to_string()))?;
-    let what = if object.key.ends_with("/manifest.json") {
-        json!({ "manifest": object.key, "manifest_version": object.version_id })
+    let info = if object.key.ends_with("/manifest.json") {
+        SourceInfo {
+            manifest: Some(object.key.clone()),
+            manifest_version: object.version_id.clone(),
+            ..SourceInfo::new(Door::S3)
+        }
     } else {
-        json!({ "files": [object.key], "version_id": object.version_id })
+        SourceInfo {
+            version_id: object.version_id.clone(),
+            ..SourceInfo::of_request(Door::S3, json!({ "files": [object.key] }))
+        }
     };
     let new = NewJob {
         merchant,
         created_by: None,
-        source_info: with_door(what, "s3"),
+        source_info: info,
         source_event_key: Some(event_key(object)),
         mapping: None,
         options: Options::default(),
@@ -107,7 +117,8 @@ async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> S
     register(app, &new).await
 }
 
-/// S3 delivers an event at least once: the same upload is the same job. Bounded, whatever the key's length.
+/// Names an upload: S3 delivers an event at least once, and the same upload is the same job. A hash is short, however long
+/// the key is.
 fn event_key(object: &UploadedObject) -> String {
     let mut hash = Sha256::new();
     for part in [&object.bucket, &object.key, &object.version] {
@@ -119,7 +130,7 @@ fn event_key(object: &UploadedObject) -> String {
 
 async fn register(app: &App, new: &NewJob<'_>) -> StepResult<Registered> {
     let connection = app.db.connection().await?;
-    match jobs::register(client(&connection), new).await {
+    match jobs::register(&connection, new).await {
         Err(error) if error.constraint() == Some("codes_import_jobs_merchant_id_fkey") => {
             Ok(Registered::UnknownMerchant)
         }
@@ -131,16 +142,8 @@ async fn register(app: &App, new: &NewJob<'_>) -> StepResult<Registered> {
     }
 }
 
-fn with_door(mut info: Value, door: &str) -> Value {
-    if let Some(members) = info.as_object_mut() {
-        members.insert("door".into(), door.into());
-        members.retain(|_, value| !value.is_null());
-    }
-    info
-}
-
-/// What was asked, unless it is too long to keep.
-fn bounded(input: &Value) -> Value {
+/// What was asked, shortened if it is too long to keep.
+fn shorten(input: &Value) -> Value {
     let text = input.to_string();
     if input.is_object() && text.len() <= 64 * 1024 {
         return input.clone();

@@ -1,115 +1,94 @@
-//! `POST /imports/queue-processing`: starts an import for the caller; 409 while one of theirs, or of the merchant,
-//! is fresh. `GET`: the caller's own, for a page that loads.
+//! `/imports/queue-processing`: `POST` starts an import for the caller, `GET` shows the caller's own import.
 
-use chrono::{DateTime, Utc};
-use lambda_http::http::header::{HeaderValue, RETRY_AFTER};
-use lambda_http::http::{Method, StatusCode};
-use lambda_http::{Body, Request, Response};
+mod answers;
+mod start;
+
+use lambda_http::Request;
+use lambda_http::http::Method;
 use serde_json::json;
-use shared::db::claims::{self, Claimed, Holder, Start};
-use shared::db::pool::client;
+use shared::db::jobs::Start;
+use shared::db::user_profiles;
 use shared::domain::ids::JobId;
-use shared::domain::source::StartRequest;
-use shared::edge::deliver::deliver_promised;
-use shared::edge::http::{Answer, Caller, body_of_member, caller, json, try_again};
-use shared::edge::metrics::{Metric, count};
-use shared::edge::start::{freeze, info, status_url};
-use shared::edge::{App, Done, once};
+use shared::domain::lease::Holder;
+use shared::domain::source::{Door, SourceInfo, StartRequest};
+use shared::http::{Answer, Caller, Done, Problem, identify_caller, once, read_body_of_member};
+use shared::lambda::App;
+use shared::lambda::deliver::deliver_promised;
+use shared::lambda::metrics::{Metric, count};
+use shared::source::resolve::freeze;
+use start::Outcome;
 use std::time::Duration;
 
-/// The handler.
+/// The handler. Order of checks: 401, 404, 400/422, idempotency, 409.
 pub async fn handle(app: App, request: Request) -> Answer {
-    let caller = caller(&app, &request).await?;
+    let caller = identify_caller(&app, &request).await?;
     match *request.method() {
         Method::GET => show(&app, &caller).await,
         _ => queue(&app, &caller, &request).await,
     }
 }
 
-/// The caller's own import.
+/// The caller's own import, for a page that loads.
 async fn show(app: &App, caller: &Caller) -> Answer {
     let connection = app.db.connection().await?;
-    let own = claims::own(client(&connection), caller.user).await?;
-    json(
-        StatusCode::OK,
-        &json!({
-            "status": own.status,
-            "elapsedMinutes": own.elapsed.map(minutes),
-            "jobId": own.job,
-            "statusUrl": own.job.map(status_url),
-        }),
-    )
+    answers::own_import(&user_profiles::find_own(&connection, caller.user).await?)
 }
 
+/// Starts an import. 409 while another import of the user or of the merchant works and is not stuck.
 async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
-    let asked: StartRequest = body_of_member(request, caller)?;
+    let asked: StartRequest = read_body_of_member(request, caller)?;
     let source = asked.check()?;
-    let frozen = freeze(app, &source, None).await;
+    let frozen = freeze(app.objects(), &source, None).await;
     let start = Start {
         job: JobId::generate(),
         merchant: source.merchant,
         user: caller.user,
-        source_info: info(&asked, "queue-processing", None),
+        source_info: SourceInfo::of_request(Door::QueueProcessing, json!(asked)),
         mapping: &source.mapping,
         options: source.options,
         frozen: frozen.as_ref(),
     };
-    let mut refused = None;
-    let answer = once(app, caller, async |tx| match claims::queue(tx, &start).await? {
-        Claimed::Started { messages, stuck } => {
+    let mut refused_by = None;
+    let answer = once(app, caller, async |tx| match start::queue(tx, &start).await? {
+        Outcome::Started { promises, stuck } => {
             if let Some(elapsed) = stuck {
-                count(Metric::SupersededImports);
-                tracing::warn!(
-                    job_id = %start.job,
-                    "[QueueProcessing] Stuck import detected ({}min), allowing retry for user {}",
-                    minutes(elapsed),
-                    caller.user
-                );
+                report_superseded(&start, elapsed);
             }
-            Ok(Done { response: started(start.job)?, messages })
+            Ok(Done { response: answers::started(start.job)?, promises })
         }
-        Claimed::Held(holder) => {
-            let response = held(&holder)?;
-            refused = Some(holder);
+        Outcome::Held(holder) => {
+            let response = answers::held(&holder)?;
+            refused_by = Some(holder);
             Ok(response.into())
         }
-        Claimed::TryAgain => Err(try_again()),
+        Outcome::TryAgain => Err(Problem::unavailable()),
     })
     .await;
-    if let Some(holder) = refused {
-        count(Metric::ImportConflicts);
-        if holder.no_start {
-            claims::start_clock(client(&app.db.connection().await?), caller.user).await?;
-        }
-        deliver_promised(app).await;
+    if let Some(holder) = refused_by {
+        follow_up_refusal(app, caller, &holder).await?;
     }
     answer
 }
 
-fn started(job: JobId) -> Answer {
-    json(StatusCode::ACCEPTED, &json!({ "jobId": job, "status": "processing", "statusUrl": status_url(job) }))
+fn report_superseded(start: &Start<'_>, elapsed: Duration) {
+    count(Metric::SupersededImports);
+    tracing::warn!(
+        job_id = %start.job,
+        "[QueueProcessing] Stuck import detected ({}min), allowing retry for user {}",
+        answers::whole_minutes(elapsed),
+        start.user
+    );
 }
 
-/// 409, plain JSON: its clients read `status` as a word.
-fn held(holder: &Holder) -> Answer {
-    let started_at: Option<DateTime<Utc>> = holder.started_at;
-    let mut response: Response<Body> = json(
-        StatusCode::CONFLICT,
-        &json!({
-            "error": "Import already in progress. Please wait for it to complete.",
-            "status": "processing",
-            "elapsedMinutes": minutes(holder.elapsed),
-            "jobId": holder.job,
-            "startedAt": started_at.unwrap_or_else(Utc::now),
-            "statusUrl": holder.job.map(status_url),
-        }),
-    )?;
-    let seconds = holder.stuck_in.as_secs().max(1);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    Ok(response)
-}
-
-/// Whole minutes, as a person counts them.
-fn minutes(elapsed: Duration) -> u64 {
-    elapsed.as_secs() / 60
+/// What a refused request does outside of its transaction, which was rolled back.
+async fn follow_up_refusal(app: &App, caller: &Caller, holder: &Holder) -> Result<(), Problem> {
+    count(Metric::ImportConflicts);
+    if holder.no_start {
+        // `false`: the import has ended, or another refused request has started its clock.
+        let started = user_profiles::start_clock(&app.db.connection().await?, caller.user).await?;
+        tracing::info!(user_id = %caller.user, started, "the import in the way had no start");
+    }
+    // The function that started the import in the way may have died before it delivered its messages.
+    deliver_promised(app).await;
+    Ok(())
 }

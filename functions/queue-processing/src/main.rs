@@ -1,4 +1,6 @@
+//! Serves `queue-processing` over HTTP.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_http(queue_processing::handle).await
+    shared::http::serve_http(queue_processing::handle).await
 }

@@ -1,88 +1,86 @@
 //! Takes a completed import back: its codes leave production in one transaction. Codes that were claimed since stay,
-//! unless the request said otherwise, and are listed under `reports/`.
+//! unless the request says otherwise, and are listed under `reports/`.
 
+mod delete;
+mod kept;
+
+use delete::RolledBack;
+use kept::KeptFile;
+use serde::Serialize;
 use serde_json::{Value, json};
-use shared::db::pool::client;
-use shared::db::rollback::{self, RolledBack};
-use shared::db::staging::export::COLUMNS;
-use shared::db::tasks::{self, Begun, Task};
-use shared::db::{Connection, report, verify};
-use shared::domain::csv_text;
-use shared::domain::step::StepResult;
-use shared::domain::task::{Action, Claimed};
-use shared::edge::deliver::deliver;
-use shared::edge::gzip_upload::GzipUpload;
-use shared::edge::serve::causes;
-use shared::edge::task::{TaskInput, give_up};
-use shared::edge::{App, Budget};
+use shared::db::tasks::{self, Task, TaskState};
+use shared::db::{codes, jobs};
+use shared::domain::ids::JobId;
+use shared::domain::step::{StepResult, list_causes};
+use shared::domain::task::{Action, ClaimedCodes};
+use shared::lambda::deliver::deliver;
+use shared::lambda::task::{TaskInput, give_up};
+use shared::lambda::{App, Budget};
 
-/// The handler. Names of the result as operators' scripts know them.
+/// What a rollback came to. Names as operators' scripts know them.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Output {
+    /// Always true: a rollback that fails has no output.
+    pub success: bool,
+    /// The import.
+    pub job_id: JobId,
+    /// Codes that left production.
+    pub codes_deleted: i64,
+    /// Codes that stayed.
+    pub codes_kept: i64,
+    /// Codes that the import had inserted.
+    pub original_insert_count: i64,
+    /// The same for a person.
+    pub message: String,
+    /// The list of the codes that stayed, if there are any.
+    pub files: Vec<KeptFile>,
+}
+
+/// The handler.
 pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Value> {
     if let Some(caught) = &input.error {
         return give_up(&app, input.task_id, caught).await;
     }
     let connection = app.db.connection().await?;
-    let begun = tasks::begin_step(client(&connection), input.task_id, Action::Rollback).await?;
+    let state = tasks::begin_step(&connection, input.task_id, Action::Rollback).await?;
     drop(connection);
-    let task = match begun {
-        Begun::ToDo(task) => task,
-        Begun::Done(result) => return Ok(result),
+    let task = match state {
+        TaskState::ToDo(task) => task,
+        TaskState::Done(result) => return Ok(result),
     };
-    let (done, messages) = rollback::roll_back(&app.db, &task, budget.left()).await?;
-    deliver(&app, &messages).await;
+    let (done, promises) = delete::roll_back(&app.db, &task, budget.left()).await?;
+    deliver(&app, promises).await;
     let files = match task.claimed {
-        Some(Claimed::Keep) if done.kept > 0 => vec![list_kept(&app, &task, budget).await?],
+        Some(ClaimedCodes::Keep) if done.kept > 0 => vec![kept::list(&app, &task, budget).await?],
         _ => Vec::new(),
     };
-    let RolledBack { deleted, kept, original } = done;
-    let result = json!({
-        "success": true,
-        "job_id": task.job,
-        "codes_deleted": deleted,
-        "codes_kept": kept,
-        "original_insert_count": original,
-        "message": format!("Rolled back {deleted} codes from job {}", task.job),
-        "files": files,
-    });
-    let connection = app.db.connection().await?;
-    tasks::finish(client(&connection), task.id, &result).await?;
-    drop(connection);
-    // Housekeeping: what was deleted makes room, and the next marking reads the index alone.
-    if let Err(error) = verify::vacuum(&app.db, budget.left()).await {
-        tracing::warn!(message = %error, causes = causes(&error), "VACUUM is left to autovacuum");
-    }
-    if let Err(error) = verify::count_merchant(&app.db, task.job, budget.left()).await {
-        tracing::warn!(message = %error, causes = causes(&error), "the merchant's codes are not counted");
-    }
+    let result = json!(Output::new(&task, done, files));
+    tasks::finish(&app.db.connection().await?, task.id, &result).await?;
+    tidy_up(&app, task.job, budget).await;
     Ok(result)
 }
 
-/// `reports/{merchant}/{job}/claimed.csv.gz`: the codes that are still there, and who has claimed them.
-async fn list_kept(app: &App, task: &Task, budget: Budget) -> StepResult<Value> {
-    let mut connection = app.db.connection().await?;
-    let mut upload = GzipUpload::new(app.objects(), format!("{}claimed.csv.gz", task.reports()));
-    let rows = match copy_kept(&mut connection, task, &mut upload, budget).await {
-        Ok(rows) => rows,
-        Err(error) => {
-            upload.abort().await;
-            return Err(error);
+impl Output {
+    fn new(task: &Task, done: RolledBack, files: Vec<KeptFile>) -> Self {
+        let RolledBack { deleted, kept, original } = done;
+        Self {
+            success: true,
+            job_id: task.job,
+            codes_deleted: deleted,
+            codes_kept: kept,
+            original_insert_count: original,
+            message: format!("Rolled back {deleted} codes from job {}", task.job),
+            files,
         }
-    };
-    let stored = upload.finish().await?;
-    Ok(json!({ "key": stored.key, "name": "claimed.csv.gz", "rows": rows, "bytes": stored.bytes }))
+    }
 }
 
-async fn copy_kept(
-    connection: &mut Connection,
-    task: &Task,
-    upload: &mut GzipUpload,
-    budget: Budget,
-) -> StepResult<i64> {
-    let header: Vec<&str> = COLUMNS.iter().copied().chain(["claimed_customer_id"]).collect();
-    upload.write(csv_text::record(&header, b',').as_bytes()).await?;
-    let mut lines = report::read_codes(connection, task.job, task.merchant, budget.left()).await?;
-    while let Some(line) = lines.next().await? {
-        upload.write(&line).await?;
+/// Makes room, and keeps the next marking an index-only scan. Nothing depends on it.
+async fn tidy_up(app: &App, job: JobId, budget: Budget) {
+    if let Err(error) = codes::vacuum(&app.db, budget.left()).await {
+        tracing::warn!(message = %error, causes = list_causes(&error), "VACUUM is left to autovacuum");
     }
-    lines.end().await
+    if let Err(error) = jobs::count_merchant(&app.db, job, budget.left()).await {
+        tracing::warn!(message = %error, causes = list_causes(&error), "the merchant's codes were not counted");
+    }
 }

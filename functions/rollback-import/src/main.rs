@@ -1,4 +1,6 @@
+//! Serves `rollback-import`. Two connections: one deletes, the other reports progress.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(2, rollback_import::handle).await
+    shared::lambda::serve_step(2, rollback_import::handle).await
 }

@@ -1,115 +1,95 @@
-//! `POST /migrations/run`: starts an import with an explicit mapping. The same content with the same mapping, while a
-//! run of it is active, is that run.
+//! `POST /migrations/run`: starts an import of one file with an explicit mapping, unless that very run is active.
+
+mod base_key;
+mod request;
+mod start;
 
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
-use serde::Deserialize;
+use request::RunRequest;
 use serde_json::json;
-use shared::db::claims::{self, Migration, Start};
-use shared::db::files::FrozenObject;
+use shared::db::jobs::Start;
 use shared::domain::fault::FaultReason;
-use shared::domain::ids::{JobId, MerchantId, UserId};
-use shared::domain::source::{Mapping, Source, StartRequest};
-use shared::edge::deliver::deliver_promised;
-use shared::edge::http::{Answer, Caller, Problem, body_of_member, caller, json, try_again};
-use shared::edge::sources::{hex, sha256};
-use shared::edge::start::{freeze, info, status_url};
-use shared::edge::{App, Done, once};
+use shared::domain::ids::JobId;
+use shared::domain::object::FrozenSource;
+use shared::domain::source::{Door, SourceInfo};
+use shared::http::{Answer, Caller, Done, Problem, identify_caller, json_answer, once, status_url};
+use shared::lambda::App;
+use shared::lambda::deliver::deliver_promised;
+use shared::source::resolve::freeze;
+use start::Outcome;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RunBody {
-    merchant_id: MerchantId,
-    file: String,
-    mapping: Mapping,
-}
-
-/// The handler.
+/// The handler. Order of checks: 401, 404, 400/422, idempotency, the file.
 pub async fn handle(app: App, request: Request) -> Answer {
-    let caller = caller(&app, &request).await?;
-    let body: RunBody = body_of_member(&request, &caller)?;
-    if body.mapping.is_empty() {
-        return Err(Problem::unprocessable("/mapping", "Name a header for one field at least: `code`."));
-    }
-    let asked = StartRequest {
-        merchant_id: body.merchant_id,
-        files: Some(vec![body.file]),
-        prefix: None,
-        mapping: Some(canonical(body.mapping)),
-        options: None,
-    };
-    let source = asked.check().map_err(|error| match Problem::from(error) {
-        // The request has one file, not a list.
-        mut problem if problem.members["errors"][0]["pointer"] == "/files/0" => {
-            problem.members["errors"][0]["pointer"] = "/file".into();
-            problem
-        }
-        problem => problem,
-    })?;
-    run(&app, &caller, &asked, &source).await
-}
-
-async fn run(app: &App, caller: &Caller, asked: &StartRequest, source: &Source) -> Answer {
-    let key = asked.files.as_ref().and_then(|files| files.first()).map_or("", String::as_str);
-    let found = match app.objects().head_checksum(key).await.map_err(Problem::from)? {
-        None => None,
-        Some((object, checksum)) => {
-            let base = base_key(caller.user, source, &object, checksum.as_deref());
-            let frozen = freeze(app, source, object.version_id.as_deref()).await;
-            Some((base, object.version_id, frozen))
-        }
-    };
+    let caller = identify_caller(&app, &request).await?;
+    let asked = request::read(&request, &caller)?;
+    let file = find_file(&app, &caller, &asked).await?;
     let mut running = false;
-    let answer = once(app, caller, async |tx| {
-        // In here, so that a run that was answered is answered the same after its file has gone.
-        let Some((base, version, frozen)) = &found else { return Err(missing(key)) };
-        let start = Start {
-            job: JobId::generate(),
-            merchant: source.merchant,
-            user: caller.user,
-            source_info: info(asked, "run-migration", version.as_deref()),
-            mapping: &source.mapping,
-            options: source.options,
-            frozen: frozen.as_ref(),
-        };
-        match claims::run_migration(tx, &start, base).await? {
-            Migration::Started { messages } => {
-                let answer = json!({
-                    "jobId": start.job, "status": "pending", "statusUrl": status_url(start.job),
-                });
-                Ok(Done { response: json(StatusCode::ACCEPTED, &answer)?, messages })
-            }
-            Migration::Running(job) => {
+    let answer = once(&app, &caller, async |tx| {
+        // Only now is a missing file refused: a request that was answered gets its answer again after its file has gone.
+        let Some(file) = &file else { return Err(missing(&asked.file)) };
+        let start = start_of(&asked, &caller, file);
+        match start::run(tx, &start, &file.base_key).await? {
+            Outcome::Started(promises) => Ok(Done { response: started(start.job)?, promises }),
+            Outcome::Running(job) => {
                 running = true;
-                let answer = json!({ "jobId": job, "message": "Job already in progress" });
-                Ok(json(StatusCode::OK, &answer)?.into())
+                Ok(already_running(job)?.into())
             }
-            Migration::TryAgain => Err(try_again()),
+            Outcome::TryAgain => Err(Problem::unavailable()),
         }
     })
     .await;
     if running {
-        deliver_promised(app).await;
+        // The function that started the run may have died before it delivered its messages.
+        deliver_promised(&app).await;
     }
     answer
+}
+
+/// The file of a request, as it is now.
+struct File {
+    /// Names the run: see `base_key.rs`.
+    base_key: String,
+    version_id: Option<String>,
+    frozen: Option<FrozenSource>,
+}
+
+/// Looks the file up. `None`: there is no such object.
+async fn find_file(app: &App, caller: &Caller, asked: &RunRequest) -> Result<Option<File>, Problem> {
+    let Some((object, checksum)) = app.objects().head_checksum(&asked.file).await? else { return Ok(None) };
+    let base_key = base_key::of_run(caller.user, &asked.source, &object, checksum.as_deref());
+    let frozen = freeze(app.objects(), &asked.source, object.version_id.as_deref()).await;
+    Ok(Some(File { base_key, version_id: object.version_id, frozen }))
+}
+
+fn start_of<'a>(asked: &'a RunRequest, caller: &Caller, file: &'a File) -> Start<'a> {
+    let source_info = SourceInfo {
+        version_id: file.version_id.clone(),
+        ..SourceInfo::of_request(Door::RunMigration, json!(asked.start))
+    };
+    Start {
+        job: JobId::generate(),
+        merchant: asked.source.merchant,
+        user: caller.user,
+        source_info,
+        mapping: &asked.source.mapping,
+        options: asked.source.options,
+        frozen: file.frozen.as_ref(),
+    }
+}
+
+fn started(job: JobId) -> Answer {
+    json_answer(
+        StatusCode::ACCEPTED,
+        &json!({ "jobId": job, "status": "pending", "statusUrl": status_url(job) }),
+    )
+}
+
+fn already_running(job: JobId) -> Answer {
+    json_answer(StatusCode::OK, &json!({ "jobId": job, "message": "Job already in progress" }))
 }
 
 fn missing(key: &str) -> Problem {
     let advice = FaultReason::MissingObject.advice();
     Problem::unprocessable("/file", format!("missing_object: there is no `{key}`; {advice}."))
-}
-
-/// Headers are matched whatever their case and outer space: so are mappings compared.
-fn canonical(mapping: Mapping) -> Mapping {
-    mapping.into_iter().map(|(field, header)| (field, header.trim().to_lowercase())).collect()
-}
-
-/// (user, merchant, mapping, content), without a time: what is the same run. The content is S3's checksum of the whole
-/// object where it has one, else its ETag and size.
-fn base_key(user: UserId, source: &Source, object: &FrozenObject, checksum: Option<&str>) -> String {
-    let content = match checksum {
-        Some(checksum) => json!([checksum, object.bytes]),
-        None => json!([object.etag, object.bytes]),
-    };
-    hex(&sha256(json!([user, source.merchant, source.mapping, content]).to_string().as_bytes()))
 }

@@ -1,4 +1,6 @@
+//! Serves `run-migration` over HTTP.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_http(run_migration::handle).await
+    shared::http::serve_http(run_migration::handle).await
 }

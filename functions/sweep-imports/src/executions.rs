@@ -1,19 +1,21 @@
-//! Whether an execution is over.
+//! Finds out whether an execution is over.
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
-use shared::edge::App;
+use shared::lambda::App;
 
-pub enum Execution {
-    /// At work; or nobody could say, and the next sweep asks again.
+/// Where an execution stands.
+pub(crate) enum Execution {
+    /// At work; or unknown, and the next sweep asks again.
     Going,
-    /// Over, in words.
+    /// Over, and how.
     Ended(String),
-    /// There is none of this name: not begun yet, or forgotten.
+    /// There is none of this name: it has not begun, or Step Functions has forgotten it.
     Gone,
 }
 
-pub async fn look(app: &App, arn: &str) -> Execution {
+/// Looks an execution up.
+pub(crate) async fn find(app: &App, arn: &str) -> Execution {
     match app.clients.states().describe_execution().execution_arn(arn).send().await {
         Ok(execution) if *execution.status() == ExecutionStatus::Running => Execution::Going,
         Ok(execution) => {

@@ -1,26 +1,26 @@
-//! Finishes what was left: undelivered messages, jobs and tasks whose execution is over, expired waits, old staging,
-//! old uploads. Runs every five minutes; each part goes on when another fails.
+//! Finishes what was left behind: undelivered messages, jobs and tasks whose execution is over, expired waits, old staging
+//! and old uploads. It runs every five minutes; if one part fails, the others go on.
 
 mod executions;
+mod staging;
 mod tasks;
 mod uploads;
 
 use executions::Execution;
 use serde::Serialize;
 use serde_json::json;
-use shared::db::close::{self, Ending};
-use shared::db::pool::client;
-use shared::db::sweep::{self, Silent};
+use shared::db::jobs::{self, Ending, SilentJob};
 use shared::domain::ids::JobId;
-use shared::domain::job::Status;
+use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::edge::deliver::{deliver, deliver_due};
-use shared::edge::{App, Budget};
+use shared::lambda::deliver::{deliver, deliver_due};
+use shared::lambda::{App, Budget};
 use std::time::Duration;
 
-/// Steps beat every second; after so long something is wrong, or the job waits.
+/// A step sends a heartbeat every second. After this long without one something is wrong, or the job waits. (An import that may
+/// be superseded is silent for longer: `shared/src/domain/lease.rs`.)
 const SILENT: Duration = Duration::from_secs(120);
-/// The state machine's own time-out comes first.
+/// How much later than the state machine the sweep ends a wait.
 const EXPIRY_GRACE: Duration = Duration::from_secs(300);
 
 /// What the sweep did.
@@ -34,7 +34,7 @@ pub struct Output {
     pub uploads_forgotten: usize,
 }
 
-/// The handler. Its input, the schedule's event, says nothing.
+/// The handler. Its input, the schedule's event, is not read.
 pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> StepResult<Output> {
     let mut errors = Vec::new();
     let mut part = |name: &str, done: StepResult<usize>| {
@@ -51,23 +51,23 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
         closed: part("dead executions", close_dead(&app).await),
         given_up: part("dead tasks", tasks::give_up_dead(&app, SILENT).await),
         expired: part("expired waits", expire(&app).await),
-        staging_dropped: part("staging", drop_staging(&app).await),
+        staging_dropped: part("staging", staging::drop_stale(&app).await),
         uploads_forgotten: part("old uploads", uploads::forget_old(&app).await),
     };
     if errors.is_empty() {
         return Ok(output);
     }
-    // So that the alarm on this function's errors rings.
+    // The alarm on this function's errors must go off.
     Err(StepError::new(StepErrorKind::Transient, errors.join("; ")))
 }
 
 async fn close_dead(app: &App) -> StepResult<usize> {
     let connection = app.db.connection().await?;
-    let silent = sweep::silent(client(&connection), SILENT).await?;
+    let silent = jobs::find_silent(&connection, SILENT).await?;
     drop(connection);
     let mut closed = 0;
     for job in silent {
-        if let Some(how) = how_it_ended(app, &job).await {
+        if let Some(how) = find_end(app, &job).await {
             closed += usize::from(end(app, job.job, job.attempt, Status::Failed, &how).await?);
         }
     }
@@ -75,12 +75,12 @@ async fn close_dead(app: &App) -> StepResult<usize> {
 }
 
 /// How the job's execution ended, if it has.
-async fn how_it_ended(app: &App, job: &Silent) -> Option<String> {
+async fn find_end(app: &App, job: &SilentJob) -> Option<String> {
     let Some(arn) = &job.execution_arn else {
-        // Its start stands in the outbox; after ten minutes of failing starts a person should know.
+        // Its start is in the outbox. After ten minutes without success a person should know.
         return job.old.then(|| "its execution could not be started".to_owned());
     };
-    match executions::look(app, arn).await {
+    match executions::find(app, arn).await {
         Execution::Ended(how) => Some(how),
         Execution::Gone => Some("its execution is gone".to_owned()),
         Execution::Going => None,
@@ -89,7 +89,7 @@ async fn how_it_ended(app: &App, job: &Silent) -> Option<String> {
 
 async fn expire(app: &App) -> StepResult<usize> {
     let connection = app.db.connection().await?;
-    let waits = sweep::expired(client(&connection), app.config.approval_timeout + EXPIRY_GRACE).await?;
+    let waits = jobs::find_overdue(&connection, app.config.approval_timeout + EXPIRY_GRACE).await?;
     drop(connection);
     let mut expired = 0;
     for (job, attempt) in waits {
@@ -107,14 +107,10 @@ async fn end(app: &App, job: JobId, attempt: i32, status: Status, why: &str) -> 
         errors: json!([]),
         only_waiting: status == Status::Expired,
     };
-    let closed = close::close(&mut connection, job, attempt, &ending).await?;
+    let closed = jobs::close(&mut connection, job, attempt, &ending).await?;
     drop(connection);
     let Some(closed) = closed else { return Ok(false) };
-    deliver(app, &closed.messages).await;
-    Ok(!closed.messages.is_empty())
-}
-
-async fn drop_staging(app: &App) -> StepResult<usize> {
-    let mut connection = app.db.connection().await?;
-    Ok(sweep::drop_stale_staging(&mut connection, app.config.staging_retention_days).await?)
+    let ended = !closed.promises.is_empty();
+    deliver(app, closed.promises).await;
+    Ok(ended)
 }

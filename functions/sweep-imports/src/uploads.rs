@@ -1,28 +1,27 @@
-//! Uploads that were declared long ago. Their objects are gone by the bucket's lifecycle; then nothing needs the rows,
-//! and their names may be used again.
+//! Forgets uploads that were declared long ago. The bucket's lifecycle has removed their objects, so their rows are not
+//! needed any more, and their names may be used again.
 
-use shared::db::transaction::{Limits, begin, commit};
-use shared::db::uploads;
+use shared::db::{Limits, uploads};
 use shared::domain::step::StepResult;
-use shared::edge::App;
+use shared::lambda::App;
 
-/// Uploads of one transaction: a second, if all of them have parts to let go of.
+/// Uploads of one transaction: a second of work, if all of them have parts to remove.
 const BATCH: u32 = 50;
-/// Batches of one sweep. The next one goes on.
+/// Batches of one sweep. The next sweep goes on.
 const BATCHES: u32 = 20;
 
-pub async fn forget_old(app: &App) -> StepResult<usize> {
-    const NAME: &str = "sweep.uploads";
+/// Deletes the rows of old uploads, and returns how many.
+pub(crate) async fn forget_old(app: &App) -> StepResult<usize> {
     let mut forgotten = 0;
     for _ in 0..BATCHES {
         let mut connection = app.db.connection().await?;
-        let tx = begin(&mut connection, NAME, Limits::short()).await?;
-        let batch = uploads::forget(tx.client(), app.config.upload_retention_days, BATCH).await?;
-        // Before the commit: an upload that can't be let go of is not forgotten.
+        let tx = connection.begin("sweep.uploads", Limits::short()).await?;
+        let batch = uploads::forget(&tx, app.config.upload_retention_days, BATCH).await?;
+        // Before the commit: an upload whose parts can't be removed is not forgotten.
         for (key, multipart_id) in batch.open_multiparts {
             app.objects().abort(&key, &multipart_id).await?;
         }
-        commit(tx, NAME).await?;
+        tx.commit().await?;
         forgotten += batch.forgotten;
         if batch.forgotten < BATCH as usize {
             break;

@@ -1,12 +1,23 @@
-//! Validates an import: adds up, checks staging and production once more, decides. Called again with a task token
+//! Validates an import: adds its chunks up, looks at staging and production again, and decides. Called with a task token,
 //! it parks the job until a person approves.
 
+mod decide;
+mod recheck;
+mod wait;
+
+use recheck::Recheck;
 use serde::{Deserialize, Serialize};
-use shared::db::validate::{self, Validation};
+use serde_json::json;
+use shared::db::chunks::{self, ChunkState};
+use shared::db::jobs::{self, Job, ValidatedCounts};
+use shared::db::{Connection, Database, files};
 use shared::domain::ids::JobId;
-use shared::domain::step::StepResult;
-use shared::edge::deliver::deliver;
-use shared::edge::{App, Budget};
+use shared::domain::late::is_too_late;
+use shared::domain::status::Status;
+use shared::domain::step::{StepError, StepResult};
+use shared::lambda::deliver::deliver;
+use shared::lambda::{App, Budget};
+use std::time::Duration;
 
 /// One attempt of a job; with a token, the wait for its approval.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,17 +33,104 @@ pub struct Input {
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Output {
-    Validated(Box<Validation>),
-    Waiting { job_id: JobId, status: &'static str },
+    Validated(Validation),
+    Waiting { job_id: JobId, status: Status },
+}
+
+/// What validation decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Validation {
+    pub valid: bool,
+    pub total_clean_codes: i64,
+    pub validation_errors: usize,
+    pub errors: Vec<String>,
+    pub new_db_duplicates_found: i64,
+    pub blocked: bool,
+    pub mark: MarkTotals,
+}
+
+/// The totals of the marking. The names are those that operators' scripts know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MarkTotals {
+    pub success: bool,
+    pub total_rows: i64,
+    pub internal_duplicates: i64,
+    pub database_duplicates: i64,
+    pub both_duplicates: i64,
+    pub clean_count: i64,
+    pub chunks_processed: usize,
 }
 
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
-    let Some(token) = input.task_token else {
-        let validation = validate::validate(&app.db, input.job_id, input.attempt, budget.left()).await?;
-        return Ok(Output::Validated(Box::new(validation)));
+    let Input { job_id, attempt, task_token } = input;
+    let Some(token) = task_token else {
+        return validate(&app.db, job_id, attempt, budget.left()).await.map(Output::Validated);
     };
-    let messages = validate::await_approval(&app.db, input.job_id, input.attempt, &token).await?;
-    deliver(&app, &messages).await;
-    Ok(Output::Waiting { job_id: input.job_id, status: "awaiting_approval" })
+    let promises = wait::await_approval(&app.db, job_id, attempt, &token).await?;
+    deliver(&app, promises).await;
+    Ok(Output::Waiting { job_id, status: Status::AwaitingApproval })
+}
+
+async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duration) -> StepResult<Validation> {
+    let (job, marked) = begin(db, job_id, attempt).await?;
+    let findings = match recheck::recheck(db, &job, &marked, time_left).await? {
+        Recheck::Done(findings) => findings,
+        Recheck::StagingLost(found) => return Err(jobs::lose_staging(db, job_id, attempt, &found).await),
+    };
+    let mark = decide::add_up(&marked);
+    if is_too_late(findings.new_duplicates, mark.clean_count) {
+        let new = findings.new_duplicates;
+        let found = format!("{new} of {} clean codes are in production by now", mark.clean_count);
+        return Err(jobs::mark_again(db, job_id, attempt, &found).await);
+    }
+    let connection = db.connection().await?;
+    let loaded = files::list(&connection, job_id).await?;
+    let validation = decide::decide(&job.options, mark, &loaded, findings);
+    save(&connection, job_id, attempt, &validation, decide::xor_checksums(&marked)).await?;
+    if !validation.valid {
+        let errors = validation.errors.join("; ");
+        return Err(StepError::internal(format!("staging of job {job_id} is not consistent: {errors}")));
+    }
+    Ok(validation)
+}
+
+/// `checking -> validating`, and the chunks, all of them marked.
+async fn begin(db: &Database, job_id: JobId, attempt: i32) -> StepResult<(Job, Vec<ChunkState>)> {
+    let connection = db.connection().await?;
+    if !jobs::begin_validating(&connection, job_id, attempt).await? {
+        return Err(jobs::explain_refusal(&connection, job_id, attempt, Status::Validating).await);
+    }
+    let job = jobs::get(&connection, job_id).await?;
+    let states = chunks::list(&connection, &job).await?;
+    match states.iter().find(|state| !state.is_marked()) {
+        None => Ok((job, states)),
+        Some(open) => {
+            let number = open.chunk.number;
+            Err(StepError::internal(format!("chunk {number} of job {job_id} is not marked")))
+        }
+    }
+}
+
+async fn save(
+    connection: &Connection,
+    job_id: JobId,
+    attempt: i32,
+    validation: &Validation,
+    checksum: i64,
+) -> StepResult<()> {
+    let mark = &validation.mark;
+    let counts = ValidatedCounts {
+        internal: mark.internal_duplicates,
+        existing: mark.database_duplicates,
+        both: mark.both_duplicates,
+        clean: mark.clean_count,
+        checksum,
+        blocked: validation.blocked,
+        valid: validation.valid,
+    };
+    if jobs::save_validation(connection, job_id, attempt, &counts, &json!(validation.errors)).await? {
+        return Ok(());
+    }
+    Err(jobs::explain_refusal(connection, job_id, attempt, Status::Validating).await)
 }

@@ -1,4 +1,6 @@
+//! Serves `verify-import`. Two connections: one counts, the other reports progress.
+
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::edge::serve_step(2, verify_import::handle).await
+    shared::lambda::serve_step(2, verify_import::handle).await
 }

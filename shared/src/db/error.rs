@@ -1,36 +1,79 @@
-//! What a statement can fail with, and what follows from it.
+//! What a database operation can fail with, and what follows from it.
 
 use crate::domain::step::{StepError, StepErrorKind};
+use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
+/// The result of a database operation.
 pub type DbResult<T> = Result<T, DbError>;
 
-/// A failed statement, named.
+/// A failed operation: its name, which may be shown, and its cause, which is only logged.
 #[derive(Debug)]
 pub struct DbError {
-    pub statement: &'static str,
-    pub source: Box<dyn std::error::Error + Send + Sync>,
+    /// The name of the statement or transaction.
+    pub operation: &'static str,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// Why an operation failed.
+#[derive(Debug)]
+pub enum Cause {
+    /// PostgreSQL or its driver refused.
+    Postgres(tokio_postgres::Error),
+    /// No connection could be had, or the server stopped answering on it.
+    NoConnection(Box<dyn StdError + Send + Sync>),
+    /// The time that the work was given ran out.
+    OutOfTime(Duration),
+    /// The database answered what the code does not expect.
+    Defect(String),
 }
 
 impl DbError {
-    pub fn new(statement: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { statement, source: source.into() }
+    /// PostgreSQL or its driver refused.
+    pub fn postgres(operation: &'static str, error: tokio_postgres::Error) -> Self {
+        Self { operation, cause: Cause::Postgres(error) }
     }
 
-    fn postgres(&self) -> Option<&tokio_postgres::Error> {
-        self.source.downcast_ref()
+    /// No connection could be had.
+    pub fn no_connection(operation: &'static str, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { operation, cause: Cause::NoConnection(error.into()) }
     }
 
+    /// The server has not answered for that long.
+    pub fn no_answer(operation: &'static str, waited: Duration) -> Self {
+        Self::no_connection(operation, format!("no answer from the server within {waited:?}"))
+    }
+
+    /// The time that the work was given ran out.
+    pub fn out_of_time(operation: &'static str, given: Duration) -> Self {
+        Self { operation, cause: Cause::OutOfTime(given) }
+    }
+
+    /// The database answered what the code does not expect.
+    pub fn defect(operation: &'static str, what: impl Into<String>) -> Self {
+        Self { operation, cause: Cause::Defect(what.into()) }
+    }
+
+    /// PostgreSQL's error code, if the server sent one.
     pub fn code(&self) -> Option<&SqlState> {
-        self.postgres().and_then(|e| e.code())
+        match &self.cause {
+            Cause::Postgres(error) => error.code(),
+            _ => None,
+        }
     }
 
     /// The constraint that refused the row. Names of constraints are an interface: see `migrations/`.
     pub fn constraint(&self) -> Option<&str> {
-        self.postgres().and_then(|e| e.as_db_error()).and_then(|e| e.constraint())
+        match &self.cause {
+            Cause::Postgres(error) => error.as_db_error().and_then(|error| error.constraint()),
+            _ => None,
+        }
     }
 
+    /// A unique index refused the row.
     pub fn is_unique_violation(&self) -> bool {
         self.code() == Some(&SqlState::UNIQUE_VIOLATION)
     }
@@ -41,14 +84,14 @@ impl DbError {
         self.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "23"))
     }
 
-    /// A per-job table that should be there isn't.
+    /// A per-job table that should exist doesn't.
     pub fn is_missing_table(&self) -> bool {
         self.code() == Some(&SqlState::UNDEFINED_TABLE)
     }
 
-    /// `statement_timeout` ran out (or somebody cancelled the statement).
+    /// The operation ran out of time: `statement_timeout`, or the time that it was given.
     pub fn is_timeout(&self) -> bool {
-        self.code() == Some(&SqlState::QUERY_CANCELED)
+        matches!(self.cause, Cause::OutOfTime(_)) || self.code() == Some(&SqlState::QUERY_CANCELED)
     }
 
     /// `lock_timeout` ran out: somebody else holds what we want.
@@ -56,31 +99,74 @@ impl DbError {
         self.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 
-    /// Worth trying again: the connection, not the statement, was at fault, or somebody else held a lock.
-    /// Classes of PostgreSQL's appendix A.
+    /// The operation may succeed when it is repeated: the connection was at fault, or somebody else held a lock.
     pub fn is_transient(&self) -> bool {
-        match self.code() {
-            Some(code) => {
-                let class = &code.code()[..2];
-                // 08 connection, 40 rollback (deadlock, serialization), 53 resources, 55P03 lock, 57P0x shutdown
-                matches!(class, "08" | "40" | "53")
-                    || matches!(code.code(), "55P03" | "57P01" | "57P02" | "57P03" | "25P03")
-            }
-            // No SQLSTATE: the connection broke, or none could be had.
-            None => self.postgres().is_none_or(|e| e.is_closed() || e.as_db_error().is_none()),
+        match &self.cause {
+            Cause::NoConnection(_) => true,
+            Cause::Postgres(error) => match error.code() {
+                Some(code) => is_transient_code(code.code()),
+                None => is_broken_connection(error),
+            },
+            Cause::OutOfTime(_) | Cause::Defect(_) => false,
+        }
+    }
+
+    /// The connection can't be used any more.
+    pub(super) fn ends_connection(&self) -> bool {
+        match &self.cause {
+            Cause::NoConnection(_) => true,
+            Cause::Postgres(error) => match error.code() {
+                Some(code) => matches!(&code.code()[..2], "08" | "57") && !self.is_timeout(),
+                None => is_broken_connection(error),
+            },
+            Cause::OutOfTime(_) | Cause::Defect(_) => false,
         }
     }
 }
 
+/// PostgreSQL's appendix A: class 08 is the connection, 40 a rollback (deadlock, serialization), 53 resources;
+/// 55P03 is a lock, 57P0x a shutdown, 25P03 an idle transaction that the server has ended.
+fn is_transient_code(code: &str) -> bool {
+    matches!(&code[..2], "08" | "40" | "53")
+        || matches!(code, "55P03" | "57P01" | "57P02" | "57P03" | "25P03")
+}
+
+/// The driver's errors have no public kind. A connection that broke is closed, or has an I/O error as its source.
+fn is_broken_connection(error: &tokio_postgres::Error) -> bool {
+    let source = error.source();
+    error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
+}
+
 impl fmt::Display for DbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "statement {} failed", self.statement)
+        write!(f, "{} failed", self.operation)
     }
 }
 
-impl std::error::Error for DbError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(self.source.as_ref())
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Postgres(error) => error.fmt(f),
+            Self::NoConnection(error) => write!(f, "no connection: {error}"),
+            Self::OutOfTime(given) => write!(f, "not done within {given:?}"),
+            Self::Defect(what) => f.write_str(what),
+        }
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Postgres(error) => error.source(),
+            Self::NoConnection(error) => error.source(),
+            Self::OutOfTime(_) | Self::Defect(_) => None,
+        }
+    }
+}
+
+impl StdError for DbError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.cause)
     }
 }
 
@@ -91,19 +177,52 @@ impl From<DbError> for StepError {
         } else {
             StepErrorKind::Internal
         };
-        // The statement's name may be shown, the server's words only logged.
         StepError::with_source(kind, error.to_string(), error)
     }
 }
 
-/// A statement whose bound is the time that a function has left: when it runs out, another try would have no more.
-pub fn in_time<T>(result: DbResult<T>) -> Result<T, StepError> {
+/// What to do when a step of an import needs more time than it has.
+pub const SPLIT: &str = "split the import into smaller ones";
+/// What to do when a task after an import needs more time than it has.
+pub const ASK_AGAIN: &str = "ask again when the database is quiet";
+
+/// Turns a timeout into `TimeBudgetExceeded`, for work whose bound is the time that the function has left: the same try
+/// would have no more. `advice` says what to do instead.
+pub fn within_budget<T>(what: &str, advice: &str, result: DbResult<T>) -> Result<T, StepError> {
     result.map_err(|error| {
         if error.is_timeout() {
-            let message = "it takes longer than the function may run";
+            let message = format!("{what} takes longer than the function may run; {advice}");
             StepError::with_source(StepErrorKind::TimeBudgetExceeded, message, error)
         } else {
             error.into()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broken_connection_or_a_lock_is_transient() {
+        assert!(DbError::no_answer("jobs.find", Duration::from_secs(3)).is_transient());
+        assert!(!DbError::defect("staging.copy", "sent 2 rows, 1 arrived").is_transient());
+        assert!(!DbError::out_of_time("staging.cut", Duration::from_secs(3)).is_transient());
+        for code in ["08006", "40P01", "40001", "53300", "55P03", "57P01", "57P03", "25P03"] {
+            assert!(is_transient_code(code), "{code}");
+        }
+        for code in ["42P01", "23505", "22001", "25P02", "42501", "57014"] {
+            assert!(!is_transient_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn running_out_of_the_budget_is_not_repeated() {
+        let timeout = || Err::<(), _>(DbError::out_of_time("staging.cut", Duration::from_secs(3)));
+        let kind = |result: Result<(), StepError>| result.map_err(|error| error.kind);
+        assert_eq!(kind(within_budget("cutting", SPLIT, timeout())), Err(StepErrorKind::TimeBudgetExceeded));
+        assert_eq!(kind(timeout().map_err(StepError::from)), Err(StepErrorKind::Transient));
+        let defect = Err(DbError::defect("jobs.find", "two rows"));
+        assert_eq!(kind(within_budget("reading", SPLIT, defect)), Err(StepErrorKind::Internal));
+    }
 }

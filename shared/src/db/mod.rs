@@ -1,41 +1,61 @@
-//! The database: all SQL and all transactions.
+//! The database: all SQL. One folder per table, with its statements beside it.
 //!
-//! Every statement stands in `sql/<name>.sql` and begins with its name, so that it shows in the server's log;
-//! only per-job staging tables, whose names are composed, have theirs in `staging.rs`. Everything works through
-//! a pooler in transaction mode: unnamed statements, `SET LOCAL`, COPY only inside a transaction.
+//! Every statement stands in a file `<room>/<verb>.sql` and begins with its name, so that it shows in the server's log;
+//! only per-job staging tables, whose names are composed, have theirs in `staging/`. Everything works through a pooler in
+//! transaction mode: unnamed statements, `SET LOCAL`, COPY only inside a transaction.
 
+mod binary;
+pub mod bind;
 pub mod chunks;
-pub mod claims;
-pub mod close;
+pub mod codes;
 pub mod communities;
-pub mod decisions;
+pub mod connection;
+pub mod copy;
+mod decode;
 pub mod error;
-pub mod expired_keys;
 pub mod files;
-pub mod idempotency;
-pub mod insert;
+pub mod guarded;
+pub mod idempotency_keys;
 pub mod jobs;
-pub mod maintenance;
-pub mod mark;
+pub mod merchants;
 pub mod migrate;
+pub mod migration_jobs;
 pub mod outbox;
 pub mod pool;
-pub mod read;
-pub mod report;
-pub mod rollback;
-pub mod rows;
-pub mod sql;
+pub mod progress;
+pub mod rejects;
 pub mod staging;
-pub mod sweep;
+pub mod statement;
 pub mod tasks;
 pub mod transaction;
 pub mod uploads;
+pub mod user_profiles;
 pub mod users;
-pub mod validate;
-pub mod verify;
-pub mod watch;
 
-pub use error::{DbError, DbResult};
-pub use pool::{Connection, Database};
-pub use tokio_postgres::Client;
-pub use transaction::Transaction;
+pub use connection::{Connection, Session};
+pub use error::{ASK_AGAIN, Cause, DbError, DbResult, SPLIT, within_budget};
+pub use guarded::Guarded;
+pub use pool::{Database, Usage};
+pub use statement::Statement;
+pub use transaction::{Limits, Transaction};
+
+/// Every statement with a fixed text, room by room. A test prepares each against the migrated schema.
+pub const STATEMENTS: [&[Statement]; 17] = [
+    chunks::STATEMENTS,
+    codes::STATEMENTS,
+    communities::STATEMENTS,
+    files::STATEMENTS,
+    idempotency_keys::STATEMENTS,
+    jobs::STATEMENTS,
+    merchants::STATEMENTS,
+    migration_jobs::STATEMENTS,
+    outbox::STATEMENTS,
+    pool::STATEMENTS,
+    progress::STATEMENTS,
+    rejects::STATEMENTS,
+    staging::tables::STATEMENTS,
+    tasks::STATEMENTS,
+    uploads::STATEMENTS,
+    user_profiles::STATEMENTS,
+    users::STATEMENTS,
+];

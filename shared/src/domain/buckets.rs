@@ -1,5 +1,5 @@
-//! Cutting codes into ranges. Staging of a job is a row of buckets by range of code; a bucket that comes
-//! out too big is cut again when it is marked. Everything compares by bytes, as `COLLATE "C"` does.
+//! Cuts codes into ranges. A job is staged in buckets by range of code; a bucket that comes out too big is cut into chunks
+//! when it is marked. Everything compares by bytes, as `COLLATE "C"` does.
 
 /// One bucket per this many bytes of CSV text.
 const BYTES_PER_BUCKET: u64 = 16 * 1024 * 1024;
@@ -10,7 +10,7 @@ pub const MAX_CHUNKS: usize = 60;
 /// A bucket with more rows than this is cut.
 pub const ROWS_PER_CHUNK: i64 = 600_000;
 
-/// How many buckets that much text asks for.
+/// How many buckets so many bytes of text are staged in.
 pub fn bucket_count(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(BYTES_PER_BUCKET)).unwrap_or(MAX_BUCKETS).clamp(1, MAX_BUCKETS)
 }
@@ -37,14 +37,17 @@ pub struct Splitter {
 }
 
 impl Splitter {
+    /// A splitter at these points, in ascending order.
     pub fn new(points: &[String]) -> Self {
         Self { points: points.iter().map(|p| p.as_bytes().into()).collect() }
     }
 
+    /// How many buckets there are.
     pub fn buckets(&self) -> usize {
         self.points.len() + 1
     }
 
+    /// The bucket of this code.
     #[inline]
     pub fn bucket_of(&self, code: &[u8]) -> usize {
         self.points.partition_point(|point| point.as_ref() <= code)
@@ -54,8 +57,23 @@ impl Splitter {
 /// A range of codes, `[lower, upper)`; `None` is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
+    /// The first code of the range.
     pub lower: Option<String>,
+    /// The first code after the range.
     pub upper: Option<String>,
+}
+
+/// A range of codes inside one bucket: what is marked, and later inserted, in one go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its place among the chunks of the import, from 0.
+    pub number: i32,
+    /// The bucket that it is cut from.
+    pub bucket: usize,
+    /// Its codes.
+    pub range: Range,
+    /// It is its whole bucket, so staging needs no condition on the code.
+    pub whole: bool,
 }
 
 /// The ranges that ascending points cut `outer` into. Points outside of it are ignored.
@@ -74,7 +92,7 @@ pub fn ranges(outer: &Range, points: &[String]) -> Vec<Range> {
     ranges
 }
 
-/// Into how many parts a bucket is cut, when `spare` more chunks may be made.
+/// How many parts a bucket is cut into, when `spare` more chunks may be made.
 pub fn parts(rows: i64, spare: usize) -> usize {
     if rows <= 2 * ROWS_PER_CHUNK {
         return 1;

@@ -1,4 +1,4 @@
-//! What can be wrong with one file as a whole. A fault names the file, says why and what to do.
+//! Faults of a file as a whole: each says why the file is refused, and what to do.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -7,19 +7,33 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultReason {
+    /// There is no record in it.
     EmptyFile,
+    /// There is nothing below its header.
     HeaderOnly,
+    /// No column holds the codes.
     NoCodeColumn,
+    /// Two columns mean the same field.
     DuplicateColumn,
+    /// The mapping names a header that it does not have.
     MissingColumn,
+    /// Its compressed data ends in the middle.
     TruncatedGzip,
+    /// Its compressed data can't be read.
     CorruptCompression,
+    /// Its text is UTF-16.
     Utf16,
+    /// It is not CSV.
     NotCsv,
+    /// There is no such object.
     MissingObject,
+    /// Its first record does not end where a header must.
     HeaderTooLong,
+    /// A quote that opens is never closed.
     UnterminatedQuote,
+    /// A record is longer than the bound.
     RecordTooLong,
+    /// More of its records were rejected than the options allow.
     TooManyRejects,
 }
 
@@ -67,15 +81,19 @@ impl FaultReason {
 /// A fault of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFault {
+    /// The key of the file.
     pub file: String,
+    /// What is wrong with it.
     pub reason: FaultReason,
     /// Physical line, 1-based, where one can be named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
+    /// What was found, for a person.
     pub detail: String,
 }
 
 impl FileFault {
+    /// A fault of this file.
     pub fn new(file: impl Into<String>, fault: Fault) -> Self {
         Self { file: file.into(), reason: fault.reason, line: fault.line, detail: fault.detail }
     }
@@ -94,16 +112,21 @@ impl fmt::Display for FileFault {
 /// A fault before it is known which file it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    /// What is wrong.
     pub reason: FaultReason,
+    /// Physical line, 1-based, where one can be named.
     pub line: Option<u64>,
+    /// What was found, for a person.
     pub detail: String,
 }
 
 impl Fault {
+    /// A fault of the file as a whole.
     pub fn new(reason: FaultReason, detail: impl Into<String>) -> Self {
         Self { reason, line: None, detail: detail.into() }
     }
 
+    /// A fault on a physical line.
     pub fn at_line(reason: FaultReason, line: u64, detail: impl Into<String>) -> Self {
         Self { reason, line: Some(line), detail: detail.into() }
     }

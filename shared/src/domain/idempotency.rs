@@ -5,19 +5,23 @@ use thiserror::Error;
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
 
-/// What a client calls one intent. 1 to 255 printable ASCII characters.
+/// A client's name for one intent: 1 to 255 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
-/// Why a header is no key. `Display` is for the person who sent it.
+/// Why a header holds no key. `Display` is for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
+    /// There is nothing in it.
     #[error("Idempotency key is empty")]
     Empty,
+    /// It has more characters than allowed.
     #[error("Idempotency key too long: {0} characters; at most {MAX_KEY_BYTES}")]
     TooLong(usize),
+    /// It has a character that is not printable ASCII.
     #[error("Idempotency key holds a character that is not printable ASCII")]
     Character,
+    /// It begins as a quoted string and is none.
     #[error(
         "Idempotency key begins with a quotation mark but is not a quoted string: only \\\" and \\\\ may be escaped, and nothing may follow the closing mark"
     )]
@@ -44,6 +48,7 @@ impl IdempotencyKey {
         String::from_utf8(key).map(Self).map_err(|_| KeyError::Character)
     }
 
+    /// The key without quotation marks.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,25 +1,31 @@
-//! Object keys: whose they are and whether they are well-formed. Checked at every door,
-//! and again on what a listing returns.
+//! Object keys: the merchant that they belong to, and their form. They are checked at every door, and again when a listing
+//! returns them.
 
 use super::ids::MerchantId;
 use thiserror::Error;
 use uuid::Uuid;
 
-/// S3 allows no longer keys (Amazon S3 User Guide, "Naming Amazon S3 objects").
+/// The longest key of S3 (Amazon S3 User Guide, "Naming Amazon S3 objects").
 pub const MAX_KEY_BYTES: usize = 1024;
 const ROOTS: [&str; 3] = ["import", "stage", "uploads"];
 
 /// Why a key or prefix is refused. `Display` is for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the members are what the messages show")]
 pub enum KeyError {
+    /// It does not begin with a root and the merchant.
     #[error("key_outside_merchant: `{key}` must begin with import/, stage/ or uploads/, then {merchant}/")]
     OutsideMerchant { key: String, merchant: MerchantId },
+    /// It has an empty, `.` or `..` segment.
     #[error("key_outside_merchant: `{key}` holds an empty, `.` or `..` segment")]
     Segment { key: String },
+    /// It has a control character.
     #[error("key_outside_merchant: a key holds a control character: {key:?}")]
     Control { key: String },
+    /// It is longer than S3 allows.
     #[error("key_outside_merchant: a key is longer than {MAX_KEY_BYTES} bytes: `{start}...`")]
     TooLong { start: String },
+    /// It is a folder.
     #[error("not_csv: `{key}` is a folder; name its files, or give it as `prefix`")]
     Folder { key: String },
 }

@@ -1,99 +1,22 @@
-//! How one file is laid out: delimiter, encoding, and which column holds which field.
-//! Read from the head of the file when the job opens, and used for every record after.
+//! How one file is laid out: compression, delimiter, and which column holds which field.
 
-use super::fault::{Fault, FaultReason};
-use super::source::Mapping;
+use super::field::Field;
 use serde::{Deserialize, Serialize};
-
-/// Where the header must end, at the latest.
-pub const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// More columns than this are no promo-code file.
-pub const MAX_COLUMNS: usize = 1000;
-const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
-
-/// The fields that an import knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Field {
-    Code,
-    Serial,
-    Sku,
-    Points,
-    SkuName,
-    BatchCode,
-    Price,
-    WindowStart,
-    WindowEnd,
-    MerchantId,
-}
-
-impl Field {
-    pub const ALL: [Self; 10] = [
-        Self::Code,
-        Self::Serial,
-        Self::Sku,
-        Self::Points,
-        Self::SkuName,
-        Self::BatchCode,
-        Self::Price,
-        Self::WindowStart,
-        Self::WindowEnd,
-        Self::MerchantId,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Code => "code",
-            Self::Serial => "serial",
-            Self::Sku => "sku",
-            Self::Points => "points",
-            Self::SkuName => "sku_name",
-            Self::BatchCode => "batch_code",
-            Self::Price => "price",
-            Self::WindowStart => "window_start",
-            Self::WindowEnd => "window_end",
-            Self::MerchantId => "merchant_id",
-        }
-    }
-
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.as_str() == name)
-    }
-
-    /// All names, for messages.
-    pub fn names() -> String {
-        Self::ALL.map(Self::as_str).join(", ")
-    }
-
-    /// The field that a header stands for: its name or an alias, whatever the case and the spaces.
-    fn by_header(header: &str) -> Option<Self> {
-        let folded = fold(header);
-        let alias = match folded.as_str() {
-            "batchid" => Some(Self::BatchCode),
-            "serialnumber" => Some(Self::Serial),
-            "productname" => Some(Self::SkuName),
-            _ => None,
-        };
-        alias.or_else(|| Self::ALL.into_iter().find(|field| fold(field.as_str()) == folded))
-    }
-}
-
-/// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header.
-fn fold(header: &str) -> String {
-    header.chars().filter(|c| !c.is_whitespace() && *c != '_').flat_map(char::to_lowercase).collect()
-}
 
 /// Compression of the whole object, told by its first bytes, never by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
+    /// Plain text.
     None,
+    /// RFC 1952.
     Gzip,
+    /// RFC 8878.
     Zstd,
 }
 
 impl Compression {
-    /// RFC 1952 section 2.3.1, RFC 8878 section 3.1.1.
+    /// Tells it by the first bytes (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1).
     pub fn of(head: &[u8]) -> Self {
         match head {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -106,11 +29,15 @@ impl Compression {
 /// One file's layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
+    /// The compression of the whole object.
     pub compression: Compression,
+    /// What separates the fields of a record.
     pub delimiter: u8,
     /// For each column of the header the field it holds; `None` is ignored.
     pub columns: Vec<Option<Field>>,
+    /// The header's columns as they are written.
     pub header: Vec<String>,
+    /// Those of them that hold no field.
     pub unknown: Vec<String>,
 }
 
@@ -118,234 +45,5 @@ impl Layout {
     /// The column that holds a field.
     pub fn column(&self, field: Field) -> Option<usize> {
         self.columns.iter().position(|column| *column == Some(field))
-    }
-}
-
-/// Reads the layout from the first bytes of a file, already decompressed.
-///
-/// `complete`: these bytes are the whole file.
-pub fn read(
-    head: &[u8],
-    complete: bool,
-    compression: Compression,
-    mapping: &Mapping,
-) -> Result<Layout, Fault> {
-    let text = strip_bom(head)?;
-    let header_end = check_text(text, complete)?;
-    let layout = best_layout(&text[..header_end], compression, mapping)?;
-    if complete && text[header_end..].iter().all(u8::is_ascii_whitespace) {
-        return Err(Fault::new(FaultReason::HeaderOnly, "there is nothing below the header"));
-    }
-    Ok(layout)
-}
-
-/// The bytes after a UTF-8 byte order mark; a UTF-16 one is a fault.
-pub fn strip_bom(head: &[u8]) -> Result<&[u8], Fault> {
-    match head {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
-            Err(Fault::new(FaultReason::Utf16, "it begins with a UTF-16 byte order mark"))
-        }
-        [0xef, 0xbb, 0xbf, text @ ..] => Ok(text),
-        _ => Ok(head),
-    }
-}
-
-/// Where the header record ends, once the text is known to be text.
-fn check_text(text: &[u8], complete: bool) -> Result<usize, Fault> {
-    if complete && text.iter().all(u8::is_ascii_whitespace) {
-        return Err(Fault::new(FaultReason::EmptyFile, "it holds no record"));
-    }
-    let start = &text[..text.len().min(MAX_HEADER_BYTES)];
-    let looks_utf16 = start.len() >= 4 && start[..4].iter().filter(|b| **b == 0).count() == 2;
-    if looks_utf16 {
-        return Err(Fault::new(FaultReason::Utf16, "every second byte is zero"));
-    }
-    let end = record_end(start);
-    let header = &start[..end.unwrap_or(start.len())];
-    if let Some(byte) = header.iter().find(|b| **b < 0x20 && !matches!(b, b'\t' | b'\r' | b'\n')) {
-        return Err(Fault::new(FaultReason::NotCsv, format!("its first line holds byte 0x{byte:02x}")));
-    }
-    if std::str::from_utf8(header).is_err_and(|e| e.error_len().is_some()) {
-        return Err(Fault::at_line(FaultReason::NotCsv, 1, "its first line is not UTF-8 text"));
-    }
-    match end {
-        Some(end) => Ok(end),
-        None if complete && text.len() <= MAX_HEADER_BYTES => {
-            if ends_in_quotes(text) {
-                return Err(Fault::at_line(FaultReason::UnterminatedQuote, 1, "the header never ends"));
-            }
-            Ok(text.len())
-        }
-        None => Err(Fault::at_line(
-            FaultReason::HeaderTooLong,
-            1,
-            format!("the first record does not end within {MAX_HEADER_BYTES} bytes"),
-        )),
-    }
-}
-
-/// The end of the first record that isn't a blank line, terminator included.
-fn record_end(text: &[u8]) -> Option<usize> {
-    let start = text.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
-    let mut quoted = false;
-    for (i, byte) in text.iter().enumerate().skip(start) {
-        match byte {
-            b'"' => quoted = !quoted,
-            b'\n' | b'\r' if !quoted => return Some(i + 1),
-            _ => {}
-        }
-    }
-    None
-}
-
-fn ends_in_quotes(text: &[u8]) -> bool {
-    text.iter().filter(|b| **b == b'"').count() % 2 == 1
-}
-
-/// The delimiter under which most columns are known fields; then the one that gives most columns.
-fn best_layout(header: &[u8], compression: Compression, mapping: &Mapping) -> Result<Layout, Fault> {
-    let header = String::from_utf8_lossy(header);
-    let header = header.trim_matches(['\r', '\n']);
-    let mut best: Option<(usize, usize, u8, Vec<String>)> = None;
-    for delimiter in DELIMITERS {
-        let names = split_record(header, delimiter);
-        let known = names.iter().filter(|name| field_of(name, mapping).is_some()).count();
-        let better = best.as_ref().is_none_or(|(k, n, ..)| (known, names.len()) > (*k, *n));
-        if better {
-            best = Some((known, names.len(), delimiter, names));
-        }
-    }
-    let (_, _, delimiter, names) = best.unwrap_or((0, 0, b',', Vec::new()));
-    if names.len() > MAX_COLUMNS {
-        return Err(Fault::at_line(
-            FaultReason::HeaderTooLong,
-            1,
-            format!("{} columns; at most {MAX_COLUMNS} are read", names.len()),
-        ));
-    }
-    columns(names, delimiter, compression, mapping)
-}
-
-fn columns(
-    header: Vec<String>,
-    delimiter: u8,
-    compression: Compression,
-    mapping: &Mapping,
-) -> Result<Layout, Fault> {
-    for (field, wanted) in mapping {
-        if !header.iter().any(|name| fold(name) == fold(wanted)) {
-            let detail =
-                format!("the mapping takes `{field}` from `{wanted}`, which the header does not have");
-            return Err(Fault::at_line(FaultReason::MissingColumn, 1, detail));
-        }
-    }
-    let columns: Vec<Option<Field>> = header.iter().map(|name| field_of(name, mapping)).collect();
-    for field in Field::ALL {
-        let holding: Vec<&str> = header
-            .iter()
-            .zip(&columns)
-            .filter(|(_, c)| **c == Some(field))
-            .map(|(h, _)| h.as_str())
-            .collect();
-        if holding.len() > 1 {
-            let detail = format!("`{}` all mean `{}`", holding.join("`, `"), field.as_str());
-            return Err(Fault::at_line(FaultReason::DuplicateColumn, 1, detail));
-        }
-    }
-    if !columns.contains(&Some(Field::Code)) {
-        let shown: Vec<&str> = header.iter().take(20).map(String::as_str).collect();
-        let detail = format!("the header is `{}`", shown.join("`, `"));
-        return Err(Fault::at_line(
-            FaultReason::NoCodeColumn,
-            1,
-            detail.chars().take(400).collect::<String>(),
-        ));
-    }
-    let unknown = header.iter().zip(&columns).filter(|(_, c)| c.is_none()).map(|(h, _)| h.clone()).collect();
-    Ok(Layout { compression, delimiter, columns, header, unknown })
-}
-
-/// A mapping comes first; a header that it uses for one field is no other field by its own name,
-/// and a field that it takes from elsewhere is not found by name.
-fn field_of(header: &str, mapping: &Mapping) -> Option<Field> {
-    let mapped = mapping.iter().find(|(_, wanted)| fold(wanted) == fold(header));
-    if let Some((field, _)) = mapped {
-        return Field::by_name(field);
-    }
-    Field::by_header(header).filter(|field| !mapping.contains_key(field.as_str()))
-}
-
-/// Splits one record by RFC 4180's rules. Only for headers: records go through csv-async.
-fn split_record(record: &str, delimiter: u8) -> Vec<String> {
-    let delimiter = char::from(delimiter);
-    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
-    let mut chars = record.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                field.push('"');
-            }
-            '"' => quoted = !quoted,
-            c if c == delimiter && !quoted => fields.push(std::mem::take(&mut field).trim().to_owned()),
-            c => field.push(c),
-        }
-    }
-    fields.push(field.trim().to_owned());
-    fields
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(text: &[u8]) -> Result<Layout, FaultReason> {
-        read(text, true, Compression::None, &Mapping::new()).map_err(|fault| fault.reason)
-    }
-
-    #[test]
-    fn finds_delimiter_and_aliases() {
-        for delimiter in [",", ";", "\t", "|"] {
-            let text =
-                ["Code", "Serial Number", "BATCH_ID", "Product_Name", "colour"].join(delimiter) + "\r\nA\r\n";
-            let layout = of(text.as_bytes()).expect("layout");
-            assert_eq!(char::from(layout.delimiter).to_string(), delimiter);
-            assert_eq!(
-                layout.columns,
-                [Some(Field::Code), Some(Field::Serial), Some(Field::BatchCode), Some(Field::SkuName), None]
-            );
-            assert_eq!(layout.unknown, ["colour"]);
-        }
-        assert_eq!(of(b"\xef\xbb\xbfcode\nA").expect("bom").columns, [Some(Field::Code)]);
-        assert_eq!(of(b"\"code\";\"a,b,c,d\"\nA;x\n").expect("quoted").delimiter, b';');
-        assert_eq!(of(b"\n\ncode,sku\nA,1\n").expect("blank lines first").columns.len(), 2);
-    }
-
-    #[test]
-    fn names_faults() {
-        assert_eq!(of(b""), Err(FaultReason::EmptyFile));
-        assert_eq!(of(b"\r\n \n"), Err(FaultReason::EmptyFile));
-        assert_eq!(of(b"code,sku\n\n"), Err(FaultReason::HeaderOnly));
-        assert_eq!(of(b"serial,sku\n1,2\n"), Err(FaultReason::NoCodeColumn));
-        assert_eq!(of(b"code,Batch_ID,batch code\n1,2,3\n"), Err(FaultReason::DuplicateColumn));
-        assert_eq!(of(b"\xff\xfec\0o\0d\0e\0"), Err(FaultReason::Utf16));
-        assert_eq!(of(b"c\0o\0d\0e\0\n\0A\0"), Err(FaultReason::Utf16));
-        assert_eq!(of(b"PK\x03\x04\x14\x00rest\n"), Err(FaultReason::NotCsv));
-        assert_eq!(of(b"c\xf8de,sku\nA,1\n"), Err(FaultReason::NotCsv));
-        assert_eq!(of(b"\"code,sku\nA,1\n"), Err(FaultReason::UnterminatedQuote));
-        let wide = format!("code{}\nA\n", ",x".repeat(2000));
-        assert_eq!(of(wide.as_bytes()), Err(FaultReason::HeaderTooLong));
-        let wider = format!("code{}\nA\n", ",column".repeat(100_000));
-        assert_eq!(of(wider.as_bytes()), Err(FaultReason::HeaderTooLong));
-    }
-
-    #[test]
-    fn a_mapping_decides() {
-        let mapping = Mapping::from([("code".into(), "Voucher".into()), ("sku".into(), "serial".into())]);
-        let layout =
-            read(b"voucher,code,serial\nA,B,C\n", true, Compression::None, &mapping).expect("layout");
-        assert_eq!(layout.columns, [Some(Field::Code), None, Some(Field::Sku)]);
-        let fault = read(b"code\nA\n", true, Compression::None, &mapping).expect_err("no voucher");
-        assert_eq!(fault.reason, FaultReason::MissingColumn);
     }
 }

@@ -1,18 +1,21 @@
-//! Pure rules: no I/O, no clock, no SQL.
+//! Pure rules and types: no I/O, no clock, no SQL.
 
+pub mod actor;
 pub mod buckets;
-pub mod community;
-pub mod csv_text;
 pub mod fault;
+pub mod field;
 pub mod idempotency;
 pub mod ids;
-pub mod job;
 pub mod key;
+pub mod late;
 pub mod layout;
+pub mod lease;
+pub mod object;
 pub mod pace;
+pub mod phase;
+pub mod remark;
 pub mod row;
-pub mod slug;
 pub mod source;
+pub mod status;
 pub mod step;
 pub mod task;
-pub mod upload;

@@ -1,20 +1,16 @@
-//! What an import is asked to read: the doors of the state machine, parsed and checked.
+//! What an import is asked to read: requests, manifests, and the input of an execution, parsed and checked.
 
-use super::ids::{JobId, MerchantId};
+use super::field::{Field, Mapping};
+use super::ids::MerchantId;
 use super::key::{self, KeyError};
-use super::layout::Field;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::fmt;
 use thiserror::Error;
 
 /// More files than this are refused: split the batch.
 pub const MAX_FILES: usize = 2000;
-
-/// `target field -> source header`, as the caller wrote it. Sorted, so that equal mappings hash equally.
-pub type Mapping = BTreeMap<String, String>;
 
 /// `options` of a start request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,47 +55,47 @@ impl<'de> Deserialize<'de> for Options {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartRequest {
+    /// Whose codes are imported.
     pub merchant_id: MerchantId,
+    /// The keys of the files; or give `prefix`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<String>>,
+    /// Every object under this prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// Headers that are not recognised by their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<Mapping>,
+    /// Bounds of the import.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
 }
 
-/// `stage/{merchant}/{batch}/manifest.json`. Names are relative to the batch.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    #[serde(default)]
-    pub files: Option<Vec<String>>,
-    #[serde(default)]
-    pub mapping: Option<Mapping>,
-    #[serde(default)]
-    pub options: Option<Options>,
-}
-
-/// Which objects: named, or whatever is under a prefix when the job opens.
+/// The objects of an import: named, or everything under a prefix when the job opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
+    /// These keys.
     Files(Vec<String>),
+    /// Every object under this prefix.
     Prefix(String),
 }
 
 /// A start request whose every part has been checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
+    /// Whose codes are imported.
     pub merchant: MerchantId,
+    /// The objects.
     pub selection: Selection,
+    /// Headers that are not recognised by their names.
     pub mapping: Mapping,
+    /// Bounds of the import.
     pub options: Options,
 }
 
 /// Why a request can't be carried out. `Display` is for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum SourceError {
     #[error("give either `files` or `prefix`, not {0}")]
     Selection(&'static str),
@@ -113,7 +109,7 @@ pub enum SourceError {
     File(usize, KeyError),
     #[error(transparent)]
     Prefix(#[from] KeyError),
-    #[error("mapping: `{0}` is not a field; fields are {fields}", fields = Field::names())]
+    #[error("mapping: `{0}` is not a field; fields are {fields}", fields = Field::NAMES.join(", "))]
     UnknownField(String),
     #[error("mapping: the header for `{0}` is empty or longer than 255 bytes")]
     BadHeader(String),
@@ -167,18 +163,6 @@ impl StartRequest {
     }
 }
 
-impl Manifest {
-    /// The request that a manifest stands for. `key` is the manifest's own, under `stage/{merchant}/{batch}/`.
-    pub fn request(self, merchant: MerchantId, key: &str) -> StartRequest {
-        let batch = key.strip_suffix("manifest.json").unwrap_or(key).to_owned();
-        let (files, prefix) = match self.files {
-            Some(names) => (Some(names.iter().map(|name| format!("{batch}{name}")).collect()), None),
-            None => (None, Some(batch)),
-        };
-        StartRequest { merchant_id: merchant, files, prefix, mapping: self.mapping, options: self.options }
-    }
-}
-
 fn check_files(files: &[String]) -> Result<(), SourceError> {
     match files.len() {
         0 => return Err(SourceError::NoFiles),
@@ -215,115 +199,75 @@ fn check_options(options: &Options) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// An S3 object as the event names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadedObject {
-    pub bucket: String,
-    pub key: String,
-    /// What makes this upload different from a later one under the same key:
-    /// the version id, or where the bucket has no versions the sequencer.
-    pub version: String,
-    pub version_id: Option<String>,
-}
-
-/// The doors of the state machine `import`.
-#[derive(Debug, Clone, PartialEq)]
+/// The door that an import came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Door {
-    /// EventBridge says an object was created.
-    Upload(UploadedObject),
+    /// `POST /imports/queue-processing`.
+    QueueProcessing,
+    /// `POST /migrations/run`.
+    RunMigration,
+    /// An upload.
+    S3,
     /// `start-execution` by hand.
-    Request(StartRequest),
-    /// We started it: HTTP, or a retry.
-    Job { job: JobId, attempt: i32 },
-}
-
-/// Why an execution's input is none of the doors.
-#[derive(Debug, Error)]
-pub enum DoorError {
-    #[error(
-        "the input is neither an S3 event nor a request nor a job: expected an object with `merchant_id` and `files` or `prefix`"
-    )]
-    Unknown,
-    #[error("the S3 event has no `{0}`")]
-    Event(&'static str),
-    #[error("`{path}`: {message}")]
-    Field { path: String, message: String },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JobInput {
-    job_id: JobId,
-    attempt: i32,
+    Execution,
 }
 
 impl Door {
-    /// Reads the input of an execution.
-    pub fn parse(input: &serde_json::Value) -> Result<Self, DoorError> {
-        let object = input.as_object().ok_or(DoorError::Unknown)?;
-        if object.contains_key("detail-type") || object.contains_key("detail") {
-            return upload(input).map(Self::Upload);
+    /// Its name in `source_info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueProcessing => "queue-processing",
+            Self::RunMigration => "run-migration",
+            Self::S3 => "s3",
+            Self::Execution => "execution",
         }
-        if object.contains_key("job_id") {
-            let JobInput { job_id, attempt } = field_errors(input)?;
-            return Ok(Self::Job { job: job_id, attempt });
-        }
-        if object.contains_key("merchant_id") {
-            return field_errors(input).map(Self::Request);
-        }
-        Err(DoorError::Unknown)
     }
 }
 
-fn field_errors<'a, T: Deserialize<'a>>(input: &'a serde_json::Value) -> Result<T, DoorError> {
-    serde_path_to_error::deserialize(input).map_err(|error| DoorError::Field {
-        path: error.path().to_string(),
-        message: error.inner().to_string(),
-    })
+/// `codes_import_jobs.source_info`: what was asked, and through which door.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// The door that it came through; `None` in a row that was written by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<Door>,
+    /// The version of a single file, where it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// The key of the manifest that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
+    /// The version of that manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_version: Option<String>,
+    /// The request as it was sent.
+    #[serde(flatten)]
+    pub request: serde_json::Map<String, serde_json::Value>,
 }
 
-fn upload(input: &serde_json::Value) -> Result<UploadedObject, DoorError> {
-    let text =
-        |pointer: &'static str| input.pointer(pointer).and_then(|v| v.as_str()).filter(|s| !s.is_empty());
-    let bucket = text("/detail/bucket/name").ok_or(DoorError::Event("detail.bucket.name"))?;
-    let key = text("/detail/object/key").ok_or(DoorError::Event("detail.object.key"))?;
-    let version_id = text("/detail/object/version-id");
-    let version = version_id
-        .or_else(|| text("/detail/object/sequencer"))
-        .or_else(|| text("/detail/object/etag"))
-        .ok_or(DoorError::Event("detail.object.version-id"))?;
-    Ok(UploadedObject {
-        bucket: bucket.to_owned(),
-        key: key.to_owned(),
-        version: version.to_owned(),
-        version_id: version_id.map(str::to_owned),
-    })
+impl SourceInfo {
+    /// Nothing but the door.
+    pub fn new(door: Door) -> Self {
+        let request = serde_json::Map::new();
+        Self { door: Some(door), version_id: None, manifest: None, manifest_version: None, request }
+    }
+
+    /// The door and the members of a request. Anything but an object has none.
+    pub fn of_request(door: Door, request: serde_json::Value) -> Self {
+        let mut info = Self::new(door);
+        if let serde_json::Value::Object(members) = request {
+            info.request = members.into_iter().filter(|(_, value)| !value.is_null()).collect();
+        }
+        info
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
     use uuid::Uuid;
 
     const M: &str = "11112222-3333-4444-5555-666677778888";
-
-    #[test]
-    fn reads_every_door() {
-        let event = json!({"detail-type": "Object Created", "detail": {"bucket": {"name": "b"},
-            "object": {"key": "import/x/a.csv", "version-id": "v1", "sequencer": "00"}}});
-        assert!(matches!(Door::parse(&event), Ok(Door::Upload(o)) if o.version == "v1"));
-        let request = json!({"merchant_id": M, "files": [format!("uploads/{M}/a.csv")]});
-        assert!(matches!(Door::parse(&request), Ok(Door::Request(_))));
-        let job = json!({"job_id": M, "attempt": 2});
-        assert!(matches!(Door::parse(&job), Ok(Door::Job { attempt: 2, .. })));
-        for bad in [json!([]), json!({}), json!({"detail": {}}), json!({"merchant_id": "x", "files": []})] {
-            assert!(Door::parse(&bad).is_err(), "{bad}");
-        }
-        let unknown = json!({"merchant_id": M, "prefix": "p", "options": {"max_reject": 1}});
-        let error = Door::parse(&unknown).expect_err("unknown option").to_string();
-        assert!(error.contains("options") && error.contains("max_reject"), "{error}");
-    }
 
     #[test]
     fn checks_requests() {
@@ -354,16 +298,5 @@ mod tests {
         let mut mapped = request(Some(vec![own]), None);
         mapped.mapping = Some(Mapping::from([("colour".into(), "Colour".into())]));
         assert!(matches!(mapped.check(), Err(SourceError::UnknownField(_))));
-    }
-
-    #[test]
-    fn a_manifest_names_files_of_its_batch() {
-        let merchant = MerchantId(Uuid::parse_str(M).expect("uuid"));
-        let key = format!("stage/{M}/b1/manifest.json");
-        let manifest = Manifest { files: Some(vec!["a.csv".into()]), ..Manifest::default() };
-        assert_eq!(manifest.request(merchant, &key).files, Some(vec![format!("stage/{M}/b1/a.csv")]));
-        assert_eq!(Manifest::default().request(merchant, &key).prefix, Some(format!("stage/{M}/b1/")));
-        let escape = Manifest { files: Some(vec!["../x.csv".into()]), ..Manifest::default() };
-        assert!(escape.request(merchant, &key).check().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Why a step of the state machine stopped. The names are the `errorType`s that the ASL catches.
+//! Failures of a step. Their names are the `errorType`s that the state machines catch.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -29,6 +29,7 @@ pub enum StepErrorKind {
 }
 
 impl StepErrorKind {
+    /// Every kind.
     pub const ALL: [Self; 10] = [
         Self::Transient,
         Self::InvalidInput,
@@ -42,6 +43,7 @@ impl StepErrorKind {
         Self::Internal,
     ];
 
+    /// The name that the state machines catch.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Transient => "Transient",
@@ -61,18 +63,24 @@ impl StepErrorKind {
 /// A step's failure: a stable kind, a message fit for an operator, the cause for the log.
 #[derive(Debug)]
 pub struct StepError {
+    /// The kind, which decides what follows.
     pub kind: StepErrorKind,
+    /// Fit for an operator.
     pub message: String,
+    /// The cause, for the log.
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
+/// The result of a step.
 pub type StepResult<T> = Result<T, StepError>;
 
 impl StepError {
+    /// A failure without a cause.
     pub fn new(kind: StepErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
     }
 
+    /// A failure with its cause.
     pub fn with_source(
         kind: StepErrorKind,
         message: impl Into<String>,
@@ -81,10 +89,12 @@ impl StepError {
         Self { kind, message: message.into(), source: Some(source.into()) }
     }
 
+    /// The request can't be carried out as asked.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StepErrorKind::InvalidInput, message)
     }
 
+    /// A defect.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StepErrorKind::Internal, message)
     }
@@ -100,4 +110,15 @@ impl StdError for StepError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|s| s as &(dyn StdError + 'static))
     }
+}
+
+/// The chain of causes below an error, in one line.
+pub fn list_causes(error: &dyn StdError) -> String {
+    let mut chain = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        chain.push(cause.to_string());
+        next = cause.source();
+    }
+    chain.join(": ")
 }

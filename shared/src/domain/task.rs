@@ -1,4 +1,4 @@
-//! What people ask of an import that is over or waits: a rollback, another verification, exports.
+//! Tasks on an import that has ended or is waiting: a rollback, another verification, an export.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -11,12 +11,15 @@ macro_rules! words {
         pub enum $name { $($(#[$inner])* $variant),* }
 
         impl $name {
+            /// Every word.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
+            /// The word as users see it.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),* }
             }
 
+            /// The variant of this word.
             pub fn by_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|word| word.as_str() == name)
             }
@@ -32,7 +35,14 @@ macro_rules! words {
 
 words! {
     /// `import_tasks.action`.
-    Action { Rollback = "rollback", Verify = "verify", Export = "export" }
+    Action {
+        /// Deletes the codes of a completed import.
+        Rollback = "rollback",
+        /// Counts the codes of a completed import again.
+        Verify = "verify",
+        /// Writes a report of an import.
+        Export = "export",
+    }
 }
 
 words! {
@@ -49,12 +59,24 @@ words! {
 
 words! {
     /// What a rollback does with codes that were claimed since the import.
-    Claimed { Keep = "keep", Delete = "delete" }
+    ClaimedCodes {
+        /// They stay, and are listed.
+        Keep = "keep",
+        /// They are deleted like the others.
+        Delete = "delete",
+    }
 }
 
 words! {
     /// `import_tasks.status`.
-    TaskStatus { Active = "active", Done = "done", Failed = "failed" }
+    TaskStatus {
+        /// Asked for, and not over.
+        Active = "active",
+        /// Over, with a result.
+        Done = "done",
+        /// Given up.
+        Failed = "failed",
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +89,7 @@ mod tests {
             assert_eq!(ExportKind::by_name(kind.as_str()), Some(*kind));
             assert_eq!(serde_json::to_value(kind).expect("json"), kind.as_str());
         }
-        assert_eq!(Claimed::by_name("burn"), None);
+        assert_eq!(ClaimedCodes::by_name("burn"), None);
         assert_eq!(Action::Rollback.to_string(), "rollback");
         assert_eq!(TaskStatus::by_name("done"), Some(TaskStatus::Done));
     }

@@ -1,118 +1,102 @@
-//! Reading a staging workspace, and what is kept in tables of all jobs, as streams of COPY.
+//! Reading a staging workspace as lines of CSV.
 
-use super::{EXISTING, INTERNAL, LATE, bucket_table, side_table};
-use crate::db::error::{DbError, DbResult};
+use super::tables::{EXISTING, INTERNAL, LATE, bucket_table, side_table};
+use crate::db::copy::Lines;
+use crate::db::error::DbResult;
 use crate::db::transaction::Transaction;
-use crate::domain::ids::JobId;
-use tokio_postgres::CopyOutStream;
+use crate::domain::field::Field;
+use crate::domain::ids::{JobId, MerchantId};
 
-/// The columns of a staged row, as the files had them.
-pub const COLUMNS: [&str; 10] = [
-    "code",
-    "serial",
-    "sku",
-    "points",
-    "sku_name",
-    "batch_code",
-    "price",
-    "window_start",
-    "window_end",
-    "merchant_id",
-];
-
-/// Dates as any reader and our own loader understand them, whatever the server's or the role's settings are.
+/// Writes dates so that any reader and our own loader understand them, whatever the server's or the role's settings are.
 const SETTINGS: &str = "-- export.settings\nSET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'";
 
+/// Begins to read lines of CSV in these settings.
+pub(in crate::db) async fn copy_lines<'a>(
+    tx: &'a Transaction<'_>,
+    operation: &'static str,
+    sql: &str,
+) -> DbResult<Lines<'a>> {
+    tx.run("export.settings", SETTINGS).await?;
+    Lines::read(tx, operation, sql).await
+}
+
 /// A text that a spreadsheet would take for a formula gets a leading apostrophe (OWASP, "CSV Injection"): it begins
-/// with `=`, `+`, `-`, `@`, tab or carriage return. Numbers are numbers.
-fn defused(column: &str) -> String {
+/// with `=`, `+`, `-`, `@`, tab or carriage return.
+pub(in crate::db) fn defuse(column: &str) -> String {
     format!("CASE WHEN ascii({column}) IN (9, 13, 43, 45, 61, 64) THEN '''' || {column} ELSE {column} END")
 }
 
-fn columns(row: &str, merchant: uuid::Uuid) -> String {
-    let column = |name: &str| match name {
-        "points" | "price" | "window_start" | "window_end" => format!("{row}.{name}"),
-        "merchant_id" => format!("'{merchant}'"),
-        text => defused(&format!("{row}.{text}")),
+/// The fields of a code, as an export writes them. Numbers and dates are no formulas.
+pub(in crate::db) fn select_fields(row: &str, merchant: MerchantId) -> String {
+    let column = |field: Field| match field {
+        Field::Points | Field::Price | Field::WindowStart | Field::WindowEnd => {
+            format!("{row}.{}", field.as_str())
+        }
+        Field::MerchantId => format!("'{merchant}'"),
+        Field::Code | Field::Serial | Field::Sku | Field::SkuName | Field::BatchCode => {
+            defuse(&format!("{row}.{}", field.as_str()))
+        }
     };
-    COLUMNS.map(column).join(", ")
-}
-
-/// The duplicates of some chunks; there is at least one.
-fn sides(job: JobId, chunks: &[i32]) -> String {
-    let tables: Vec<String> =
-        chunks.iter().map(|chunk| format!("SELECT * FROM {}", side_table(job, *chunk))).collect();
-    tables.join(" UNION ALL ")
+    Field::ALL.map(column).join(", ")
 }
 
 /// A bucket of a job's staging, and the chunks that it was cut into.
 #[derive(Debug, Clone, Copy)]
 pub struct Bucket<'a> {
+    /// The job.
     pub job: JobId,
-    pub merchant: uuid::Uuid,
+    /// Whose codes it imports.
+    pub merchant: MerchantId,
+    /// The bucket's place, from 0.
     pub number: usize,
+    /// The numbers of its chunks; there is at least one.
     pub chunks: &'a [i32],
 }
 
+impl Bucket<'_> {
+    /// A query of the duplicates of all chunks.
+    fn select_duplicates(&self) -> String {
+        let tables: Vec<String> = self
+            .chunks
+            .iter()
+            .map(|chunk| format!("SELECT * FROM {}", side_table(self.job, *chunk)))
+            .collect();
+        tables.join(" UNION ALL ")
+    }
+}
+
 /// What was not inserted, with the reason, in order of the rows' places in the files. Lines of CSV without a header.
-pub async fn duplicates(tx: &Transaction<'_>, of: Bucket<'_>) -> DbResult<CopyOutStream> {
+pub async fn copy_duplicates<'a>(tx: &'a Transaction<'_>, bucket: Bucket<'_>) -> DbResult<Lines<'a>> {
     let sql = format!(
         "-- export.duplicates
 COPY (SELECT {}, (d.flags & {INTERNAL} > 0)::text, (d.flags & {EXISTING} > 0)::text, {}
         FROM ({}) d JOIN {} b ON b.row_number = d.row_number ORDER BY b.row_number) TO STDOUT WITH (FORMAT csv)",
-        columns("b", of.merchant),
-        kind_of("d.flags"),
-        sides(of.job, of.chunks),
-        bucket_table(of.job, of.number),
+        select_fields("b", bucket.merchant),
+        name_kind("d.flags"),
+        bucket.select_duplicates(),
+        bucket_table(bucket.job, bucket.number),
     );
-    copy_out(tx, &sql, "export.duplicates").await
+    copy_lines(tx, "export.duplicates", &sql).await
 }
 
 /// Every row with its status, in the same order.
-pub async fn report(tx: &Transaction<'_>, of: Bucket<'_>) -> DbResult<CopyOutStream> {
+pub async fn copy_report<'a>(tx: &'a Transaction<'_>, bucket: Bucket<'_>) -> DbResult<Lines<'a>> {
     let sql = format!(
         "-- export.report
 COPY (SELECT {}, CASE WHEN d.flags IS NULL THEN 'CLEAN' ELSE {} END
         FROM {} b LEFT JOIN ({}) d ON d.row_number = b.row_number ORDER BY b.row_number) TO STDOUT WITH (FORMAT csv)",
-        columns("b", of.merchant),
-        kind_of("d.flags"),
-        bucket_table(of.job, of.number),
-        sides(of.job, of.chunks),
+        select_fields("b", bucket.merchant),
+        name_kind("d.flags"),
+        bucket_table(bucket.job, bucket.number),
+        bucket.select_duplicates(),
     );
-    copy_out(tx, &sql, "export.report").await
+    copy_lines(tx, "export.report", &sql).await
 }
 
-fn kind_of(flags: &str) -> String {
+fn name_kind(flags: &str) -> String {
     const BOTH: i16 = INTERNAL | EXISTING;
     format!(
         "CASE {flags} WHEN {INTERNAL} THEN 'INTERNAL_DUPLICATE' WHEN {EXISTING} THEN 'DATABASE_DUPLICATE' \
          WHEN {BOTH} THEN 'BOTH_DUPLICATE' WHEN {LATE} THEN 'LATE_DUPLICATE' END"
     )
-}
-
-/// The codes of a job that are in production: after a rollback, those that it kept.
-pub async fn codes(tx: &Transaction<'_>, job: JobId, merchant: uuid::Uuid) -> DbResult<CopyOutStream> {
-    let sql = format!(
-        "-- export.codes
-COPY (SELECT {}, {} FROM codes c WHERE c.import_job_id = '{job}' AND c.merchant_id = '{merchant}' ORDER BY c.code)
-  TO STDOUT WITH (FORMAT csv)",
-        columns("c", merchant),
-        defused("c.claimed_customer_id"),
-    );
-    copy_out(tx, &sql, "export.codes").await
-}
-
-/// A job's rejects in PostgreSQL's binary COPY format, file by file: file, record number, line, reason, detail, raw.
-pub async fn rejects(tx: &Transaction<'_>, job: JobId) -> DbResult<CopyOutStream> {
-    let sql = format!(
-        "-- export.rejects
-COPY (SELECT file, record_number, line_number, reason, detail, raw FROM import_rejects
-       WHERE job_id = '{job}' ORDER BY file, record_number) TO STDOUT WITH (FORMAT binary)"
-    );
-    copy_out(tx, &sql, "export.rejects").await
-}
-
-async fn copy_out(tx: &Transaction<'_>, sql: &str, name: &'static str) -> DbResult<CopyOutStream> {
-    tx.batch_execute(SETTINGS).await.map_err(|e| DbError::new("export.settings", e))?;
-    tx.copy_out(sql).await.map_err(|e| DbError::new(name, e))
 }

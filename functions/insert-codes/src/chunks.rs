@@ -1,0 +1,74 @@
+//! Inserts the clean codes chunk by chunk, and counts what became of them.
+
+use crate::pace::Pace;
+use crate::stop::Stop;
+use shared::db::Transaction;
+use shared::db::chunks::{self, ChunkState};
+use shared::db::jobs::{Inserted, Job};
+use shared::db::progress::Watch;
+use shared::db::staging::insert::{self as staging, InsertedAround};
+use shared::domain::late::is_too_late;
+
+/// Inserts every chunk that has clean codes. Between two chunks it stops if the import was cancelled, can't finish in
+/// time, or has met more late duplicates than an approval covers.
+pub(crate) async fn insert_chunks(
+    tx: &mut Transaction<'_>,
+    job: &Job,
+    marked: &[ChunkState],
+    watch: &Watch,
+    pace: &Pace,
+) -> Result<Inserted, Stop> {
+    let clean: i64 = marked.iter().map(|state| state.clean).sum();
+    let mut total = Inserted { codes: 0, late: 0, checksum: job.clean_checksum.unwrap_or_default() };
+    for state in marked.iter().filter(|state| state.clean > 0) {
+        watch.check()?;
+        pace.check(total.codes + total.late, clean)?;
+        let done = insert_chunk(tx, job, state).await?;
+        if done.inserted + done.late != state.clean {
+            let found = format!(
+                "chunk {} gave {} rows, {} were marked clean",
+                state.chunk.number,
+                done.inserted + done.late,
+                state.clean
+            );
+            return Err(Stop::StagingLost(found));
+        }
+        total.codes += done.inserted;
+        total.late += done.late;
+        total.checksum ^= done.late_checksum;
+        if is_too_late(total.late, clean) {
+            let found = format!("{} of {clean} clean codes are in production by now", total.late);
+            return Err(Stop::ProductionMoved(found));
+        }
+        watch.set_rows(total.codes);
+    }
+    Ok(total)
+}
+
+/// A plain INSERT under a savepoint, which is the fastest. If it meets a code that is in production by now, the chunk is rolled
+/// back to the savepoint and inserted around such codes.
+async fn insert_chunk(
+    tx: &mut Transaction<'_>,
+    job: &Job,
+    state: &ChunkState,
+) -> Result<InsertedAround, Stop> {
+    let savepoint = tx.savepoint("chunk").await?;
+    match staging::insert_clean(&savepoint, job.id, job.merchant, &state.chunk).await {
+        Ok(inserted) => {
+            savepoint.commit().await?;
+            let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
+            Ok(InsertedAround { inserted, late: 0, late_checksum: 0 })
+        }
+        Err(error) if error.is_unique_violation() => {
+            savepoint.rollback().await?;
+            let done = staging::insert_around(tx, job.id, job.merchant, &state.chunk).await?;
+            chunks::record_late(tx, job.id, state.chunk.number, done.late).await?;
+            Ok(done)
+        }
+        Err(error) => {
+            // The caller rolls the whole transaction back; the reason is this error, not what comes after it.
+            savepoint.rollback().await.ok();
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Plans the chunks of an import once its files are loaded: `loading -> checking`.
+
+use shared::db::chunks;
+use shared::db::files::{self, ImportFile};
+use shared::db::jobs::{self, Job};
+use shared::db::staging::mark as staging;
+use shared::db::{Connection, Database, DbResult, Limits, Transaction};
+use shared::domain::buckets::{self, Chunk, MAX_CHUNKS};
+use shared::domain::ids::JobId;
+use shared::domain::phase::Phase;
+use shared::domain::status::Status;
+use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use std::time::Duration;
+
+/// How many rejected files an error message lists.
+const SHOWN_FAULTS: usize = 10;
+
+/// Checks that every file is loaded, cuts staging into chunks and returns their numbers. Called again in the same
+/// attempt, it returns the same ones, unless production has changed: then it plans anew.
+pub(crate) async fn plan(
+    db: &Database,
+    job_id: JobId,
+    attempt: i32,
+    time_left: Duration,
+) -> StepResult<Vec<i32>> {
+    let mut connection = db.connection().await?;
+    let job = jobs::get(&connection, job_id).await?;
+    if is_planned(&job, attempt)? {
+        return list_numbers(&connection, &job).await;
+    }
+    let loaded = files::list(&connection, job_id).await?;
+    check_loaded(&loaded)?;
+    let planned = match cut(&connection, &job, &loaded, time_left).await {
+        Err(error) if error.is_missing_table() => {
+            drop(connection);
+            return Err(jobs::lose_staging(db, job_id, attempt, "a table is gone").await);
+        }
+        planned => planned?,
+    };
+    match save(&mut connection, &job, &planned, time_left).await? {
+        Saved::Now => Ok(planned.iter().map(|(chunk, _)| chunk.number).collect()),
+        Saved::Before => list_numbers(&connection, &job).await,
+    }
+}
+
+/// Whether the chunks are planned already; an error if this attempt may not plan them.
+fn is_planned(job: &Job, attempt: i32) -> StepResult<bool> {
+    if job.attempt != attempt || job.cancel_requested {
+        return Err(job.refusal(attempt, Status::Loading));
+    }
+    match (job.status, job.phase) {
+        (Status::Loading, _) => Ok(false),
+        (Status::Checking, Phase::Recheck) => check_ways_back(job.recheck_count).map(|()| false),
+        (Status::Checking, _) => Ok(true),
+        _ => Err(job.refusal(attempt, Status::Loading)),
+    }
+}
+
+/// A merchant whose codes keep changing would have the import marked for ever.
+fn check_ways_back(taken: i32) -> StepResult<()> {
+    if taken <= jobs::MAX_WAYS_BACK {
+        return Ok(());
+    }
+    let message =
+        format!("production moved {taken} times while this import was checked; retry when it is quiet");
+    Err(StepError::new(StepErrorKind::CountMismatch, message))
+}
+
+fn check_loaded(files: &[ImportFile]) -> StepResult<()> {
+    let faults: Vec<&str> = files.iter().filter_map(|file| file.error_message.as_deref()).collect();
+    if !faults.is_empty() {
+        let message = describe_faults(&faults, files.len());
+        return Err(StepError::new(StepErrorKind::FileRejected, message));
+    }
+    match files.iter().find(|file| !file.is_loaded()) {
+        Some(file) => {
+            let message = format!("{} is not loaded yet", file.object.key);
+            Err(StepError::new(StepErrorKind::Transient, message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn describe_faults(faults: &[&str], files: usize) -> String {
+    let shown = faults.iter().take(SHOWN_FAULTS).copied().collect::<Vec<_>>().join("; ");
+    let more = match faults.len().saturating_sub(SHOWN_FAULTS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!(
+        "{} of {files} files rejected: {shown}{more}. The others stay loaded: correct these and retry",
+        faults.len()
+    )
+}
+
+/// One chunk per bucket, with its staged rows; a bucket that came out too big is cut by a sample of its own codes.
+async fn cut(
+    connection: &Connection,
+    job: &Job,
+    loaded: &[ImportFile],
+    time_left: Duration,
+) -> DbResult<Vec<(Chunk, i64)>> {
+    let ranges = job.bucket_ranges();
+    let rows = sum_buckets(loaded, ranges.len());
+    let mut spare = MAX_CHUNKS.saturating_sub(ranges.len());
+    let mut chunks = Vec::new();
+    for (bucket, (range, rows)) in ranges.into_iter().zip(rows).enumerate() {
+        let parts = buckets::parts(rows, spare);
+        let (cut, counts) = if parts > 1 {
+            let (points, counts) = staging::cut(connection, job.id, bucket, parts, time_left).await?;
+            (buckets::ranges(&range, &points), counts)
+        } else {
+            (vec![range], vec![rows])
+        };
+        spare = spare.saturating_sub(cut.len() - 1);
+        let whole = cut.len() == 1;
+        for (range, staged) in cut.into_iter().zip(counts) {
+            let number = i32::try_from(chunks.len()).unwrap_or(i32::MAX);
+            chunks.push((Chunk { number, bucket, range, whole }, staged));
+        }
+    }
+    Ok(chunks)
+}
+
+/// The staged rows of each bucket, over all files.
+fn sum_buckets(loaded: &[ImportFile], buckets: usize) -> Vec<i64> {
+    let mut rows = vec![0; buckets];
+    for file in loaded {
+        for (sum, staged) in rows.iter_mut().zip(file.bucket_rows.iter().flatten()) {
+            *sum += staged;
+        }
+    }
+    rows
+}
+
+/// Who wrote the plan.
+enum Saved {
+    /// This call.
+    Now,
+    /// An earlier call of the same step that was still alive.
+    Before,
+}
+
+async fn save(
+    connection: &mut Connection,
+    job: &Job,
+    planned: &[(Chunk, i64)],
+    time_left: Duration,
+) -> StepResult<Saved> {
+    let limits = Limits { statement: time_left, ..Limits::short() };
+    let tx = connection.begin("mark.plan", limits).await?;
+    if jobs::begin_checking(&tx, job.id, job.attempt).await? {
+        chunks::replace(&tx, job.id, planned).await?;
+        tx.commit().await?;
+        return Ok(Saved::Now);
+    }
+    let decided = find_decision(&tx, job).await;
+    tx.rollback().await?;
+    decided
+}
+
+/// What kept this call from beginning to check.
+async fn find_decision(tx: &Transaction<'_>, job: &Job) -> StepResult<Saved> {
+    let found = jobs::get(tx, job.id).await?;
+    let planned = found.status == Status::Checking && found.phase != Phase::Recheck;
+    if planned && found.attempt == job.attempt && !found.cancel_requested {
+        return Ok(Saved::Before);
+    }
+    Err(found.refusal(job.attempt, Status::Loading))
+}
+
+async fn list_numbers(connection: &Connection, job: &Job) -> StepResult<Vec<i32>> {
+    let planned = chunks::list(connection, job).await?;
+    Ok(planned.iter().map(|state| state.chunk.number).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::db::files::FileStatus;
+    use shared::domain::object::FrozenObject;
+
+    fn file(key: &str, status: FileStatus, error_message: Option<&str>) -> ImportFile {
+        ImportFile {
+            file_no: 1,
+            object: FrozenObject { key: key.into(), version_id: None, etag: "etag".into(), bytes: 1 },
+            status,
+            layout: None,
+            counts: None,
+            bucket_rows: (status == FileStatus::Loaded).then(|| vec![2, 3]),
+            error_reason: None,
+            error_message: error_message.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_rejected_file_is_named_before_one_that_is_not_loaded_yet() {
+        let files = [
+            file("a.csv", FileStatus::Loaded, None),
+            file("b.csv", FileStatus::Pending, None),
+            file("c.csv", FileStatus::Failed, Some("c.csv: no column `code`")),
+        ];
+        let error = check_loaded(&files).unwrap_err();
+        assert_eq!(error.kind, StepErrorKind::FileRejected);
+        assert!(error.message.starts_with("1 of 3 files rejected: c.csv: no column `code`. "), "{error}");
+        assert_eq!(check_loaded(&files[..2]).unwrap_err().kind, StepErrorKind::Transient);
+        assert!(check_loaded(&files[..1]).is_ok());
+    }
+
+    #[test]
+    fn only_ten_rejected_files_are_listed() {
+        let message = describe_faults(&["bad"; 13], 20);
+        assert_eq!(message.matches("bad").count(), 10);
+        assert!(message.starts_with("13 of 20 files") && message.contains("; and 3 more."), "{message}");
+        assert!(!describe_faults(&["bad"; 10], 20).contains("more"));
+    }
+
+    #[test]
+    fn a_bucket_has_the_rows_of_all_files() {
+        let files = [file("a.csv", FileStatus::Loaded, None), file("b.csv", FileStatus::Loaded, None)];
+        assert_eq!(sum_buckets(&files, 2), [4, 6]);
+    }
+
+    #[test]
+    fn the_fourth_way_back_is_an_error() {
+        assert!(check_ways_back(jobs::MAX_WAYS_BACK).is_ok());
+        let error = check_ways_back(jobs::MAX_WAYS_BACK + 1).unwrap_err();
+        assert_eq!(error.kind, StepErrorKind::CountMismatch);
+        assert!(error.message.starts_with("production moved 4 times"), "{error}");
+    }
+}

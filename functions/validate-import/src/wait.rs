@@ -1,0 +1,45 @@
+//! Parks a validated import until a person approves it: `validating -> awaiting_approval`.
+
+use shared::db::outbox::{Message, Promises};
+use shared::db::{Database, Limits, Transaction, jobs, user_profiles};
+use shared::domain::ids::JobId;
+use shared::domain::status::Status;
+use shared::domain::step::StepResult;
+
+/// Keeps the token that wakes the execution, and gives the merchant's lease back. Returns the message that announces the
+/// wait; if the import was approved while this step was repeated, the message that ends it.
+pub(crate) async fn await_approval(
+    db: &Database,
+    job_id: JobId,
+    attempt: i32,
+    token: &str,
+) -> StepResult<Promises> {
+    let mut connection = db.connection().await?;
+    let tx = connection.begin("validate.await", Limits::short()).await?;
+    match keep_token(&tx, job_id, attempt, token).await {
+        Ok(promises) => {
+            tx.commit().await?;
+            Ok(promises)
+        }
+        Err(error) => {
+            // If this fails, the connection is closed, and the server rolls back.
+            tx.rollback().await.ok();
+            Err(error)
+        }
+    }
+}
+
+async fn keep_token(tx: &Transaction<'_>, job_id: JobId, attempt: i32, token: &str) -> StepResult<Promises> {
+    // Lock order: user, merchant, job.
+    user_profiles::lock(tx, job_id).await?;
+    let message = if jobs::await_approval(tx, job_id, attempt, token).await? {
+        Message::StateChanged
+    } else if jobs::replace_token(tx, job_id, attempt, token).await? {
+        Message::TaskSuccess { attempt }
+    } else {
+        return Err(jobs::explain_refusal(tx, job_id, attempt, Status::Validating).await);
+    };
+    let mut promises = Promises::none();
+    promises.promise(tx, job_id, &message).await?;
+    Ok(promises)
+}

@@ -1,0 +1,210 @@
+-- The life of an import. One row per job, never deleted; every change of `status` is one guarded UPDATE.
+
+CREATE TABLE onceload.codes_import_jobs (
+    id                   uuid PRIMARY KEY,                         -- UUIDv7: time-ordered
+    merchant_id          uuid        NOT NULL REFERENCES onceload.merchants,
+    status               text        NOT NULL DEFAULT 'pending',
+    phase                text        NOT NULL DEFAULT 'registered', -- finer than status, for people
+    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry and supersede
+    -- Holds the merchant's lease: one job of a merchant at a time may (unique index below).
+    leased               boolean     NOT NULL DEFAULT false,
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    created_by           uuid        REFERENCES onceload.users,             -- null: an upload started it
+    updated_at           timestamptz NOT NULL DEFAULT now(),
+    heartbeat_at         timestamptz,
+    cancel_requested_at  timestamptz,
+    awaiting_since       timestamptz,
+    approved_at          timestamptz,
+    approved_by          uuid        REFERENCES onceload.users,
+    inserted_at          timestamptz,                              -- the codes are in, whatever happens after
+    completed_at         timestamptz,
+    rolled_back_at       timestamptz,
+    finished_at          timestamptz,                              -- entered a final state; staging is kept 7 days from here
+    staging_cleared_at   timestamptz,
+
+    source_info          jsonb       NOT NULL,                     -- the door it came through, as asked
+    source_event_key     text,                                     -- bucket, key, version of the S3 event
+    source_fingerprint   text,                                     -- frozen (key, version) pairs + mapping
+    mapping              jsonb,
+    max_duplicate_ratio  double precision NOT NULL DEFAULT 0.5,
+    max_rejects          integer     NOT NULL DEFAULT 100000,
+    execution_arn        text,
+    task_token           text,
+
+    files_frozen_at      timestamptz,
+    staging_created_at   timestamptz,
+    split_points         text[] COLLATE "C",                       -- n points cut staging into n + 1 buckets
+
+    codes_epoch          bigint,                                   -- merchants.codes_epoch when marking began
+    restage_count        integer     NOT NULL DEFAULT 0,           -- ways back taken: StagingLost
+    recheck_count        integer     NOT NULL DEFAULT 0,           -- ways back taken: CountMismatch
+    blocked              boolean     NOT NULL DEFAULT false,
+    accept_duplicates    boolean     NOT NULL DEFAULT false,
+    records              bigint,
+    staged               bigint,
+    rejected             bigint,
+    skipped              bigint,
+    internal_duplicates  bigint,
+    database_duplicates  bigint,
+    both_duplicates      bigint,
+    total_codes_to_insert bigint,                                  -- clean: not duplicate at marking
+    clean_checksum       bigint,                                   -- xor of hashtextextended(code, 0) of the clean codes
+    codes_inserted       bigint,
+    late_duplicates      bigint,
+    codes_checksum       bigint,                                   -- the same of the codes inserted
+    codes_deleted        bigint,                                   -- what a rollback did
+    codes_kept           bigint,
+    merchant_total       bigint,                                   -- codes of the merchant once these were in
+    validation_passed    boolean,
+    validation_errors    jsonb       NOT NULL DEFAULT '[]',
+    verification         jsonb,
+    error_message        text,
+
+    CONSTRAINT codes_import_jobs_status CHECK (status IN ('pending', 'loading', 'checking', 'validating',
+        'awaiting_approval', 'processing', 'completed', 'rolled_back', 'failed', 'cancelled', 'expired')),
+    CONSTRAINT codes_import_jobs_attempt CHECK (attempt >= 1),
+    -- Working states hold the lease; a completed job holds it while it is rolled back; no other state may.
+    CONSTRAINT codes_import_jobs_working_is_leased CHECK (
+        leased OR status NOT IN ('loading', 'checking', 'validating', 'processing')),
+    CONSTRAINT codes_import_jobs_lease_is_working CHECK (
+        NOT leased OR status IN ('pending', 'loading', 'checking', 'validating', 'processing', 'completed')),
+    CONSTRAINT codes_import_jobs_waiting_has_token CHECK (status <> 'awaiting_approval' OR task_token IS NOT NULL),
+    CONSTRAINT codes_import_jobs_processing_is_approved CHECK (
+        status <> 'processing' OR (approved_at IS NOT NULL AND total_codes_to_insert > 0)),
+    CONSTRAINT codes_import_jobs_completed CHECK (
+        (status IN ('completed', 'rolled_back')) = (completed_at IS NOT NULL)),
+    CONSTRAINT codes_import_jobs_completed_counted CHECK (completed_at IS NULL OR codes_inserted IS NOT NULL),
+    CONSTRAINT codes_import_jobs_rolled_back CHECK ((status = 'rolled_back') = (rolled_back_at IS NOT NULL)),
+    CONSTRAINT codes_import_jobs_rollback_counted CHECK (
+        status <> 'rolled_back' OR (codes_deleted IS NOT NULL AND codes_kept IS NOT NULL)),
+    -- So statements ask `finished_at IS NULL` instead of listing states.
+    CONSTRAINT codes_import_jobs_finished CHECK (
+        (status IN ('completed', 'rolled_back', 'failed', 'cancelled', 'expired')) = (finished_at IS NOT NULL)),
+    CONSTRAINT codes_import_jobs_inserted CHECK (
+        (inserted_at IS NULL) OR (codes_inserted IS NOT NULL AND late_duplicates IS NOT NULL)),
+    CONSTRAINT codes_import_jobs_accounting CHECK (
+        codes_inserted IS NULL OR total_codes_to_insert IS NULL OR inserted_at IS NULL
+        OR codes_inserted + late_duplicates = total_codes_to_insert),
+    CONSTRAINT codes_import_jobs_failed_says_why CHECK (status <> 'failed' OR error_message IS NOT NULL),
+    CONSTRAINT codes_import_jobs_ratio CHECK (max_duplicate_ratio BETWEEN 0 AND 1),
+    CONSTRAINT codes_import_jobs_max_rejects CHECK (max_rejects BETWEEN 0 AND 10000000)
+);
+-- The merchant's lease.
+CREATE UNIQUE INDEX codes_import_jobs_merchant_lease ON onceload.codes_import_jobs (merchant_id) WHERE leased;
+-- S3 delivers an event at least once.
+CREATE UNIQUE INDEX codes_import_jobs_source_event ON onceload.codes_import_jobs (source_event_key)
+    WHERE source_event_key IS NOT NULL;
+-- The same files with the same mapping are imported by one job at a time. Final states are free again.
+CREATE UNIQUE INDEX codes_import_jobs_active_source ON onceload.codes_import_jobs (merchant_id, source_fingerprint)
+    WHERE source_fingerprint IS NOT NULL AND finished_at IS NULL;
+CREATE UNIQUE INDEX codes_import_jobs_execution ON onceload.codes_import_jobs (execution_arn) WHERE execution_arn IS NOT NULL;
+CREATE INDEX codes_import_jobs_merchant_time ON onceload.codes_import_jobs (merchant_id, created_at DESC, id DESC);
+CREATE INDEX codes_import_jobs_status_time ON onceload.codes_import_jobs (status, created_at);
+-- What the sweep looks through.
+CREATE INDEX codes_import_jobs_unfinished ON onceload.codes_import_jobs (created_at) WHERE finished_at IS NULL;
+CREATE INDEX codes_import_jobs_created_by ON onceload.codes_import_jobs (created_by, created_at DESC);
+
+-- A CHECK sees one version of a row; the edges of the state machine need both.
+CREATE FUNCTION onceload.codes_import_jobs_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        RAISE EXCEPTION 'codes_import_jobs is never deleted from' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF NEW.attempt < OLD.attempt THEN
+        RAISE EXCEPTION 'job %: attempt may not fall from % to %', OLD.id, OLD.attempt, NEW.attempt
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'codes_import_jobs_transition';
+    END IF;
+    IF NEW.status <> OLD.status AND NOT (OLD.status || '>' || NEW.status = ANY (ARRAY[
+        'pending>loading', 'pending>failed', 'pending>cancelled',
+        'loading>checking', 'loading>failed', 'loading>cancelled',
+        'checking>validating', 'checking>loading', 'checking>failed', 'checking>cancelled',
+        'validating>awaiting_approval', 'validating>completed', 'validating>loading', 'validating>checking',
+        'validating>failed', 'validating>cancelled',
+        'awaiting_approval>processing', 'awaiting_approval>expired',
+        'awaiting_approval>failed', 'awaiting_approval>cancelled',
+        'processing>completed', 'processing>checking', 'processing>loading',
+        'processing>failed', 'processing>cancelled',
+        'completed>rolled_back', 'failed>loading'])) THEN
+        RAISE EXCEPTION 'job %: % may not become %', OLD.id, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'codes_import_jobs_transition';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER codes_import_jobs_transition BEFORE UPDATE OF status, attempt OR DELETE ON onceload.codes_import_jobs
+    FOR EACH ROW EXECUTE FUNCTION onceload.codes_import_jobs_transition();
+
+-- The files of a job, frozen when it opens. `file_no` is the rank of the key: it decides which
+-- occurrence of a code is the first, on every run.
+CREATE TABLE onceload.import_files (
+    job_id        uuid        NOT NULL REFERENCES onceload.codes_import_jobs,
+    file_no       integer     NOT NULL,
+    key           text COLLATE "C" NOT NULL,
+    version_id    text,                                    -- null: a bucket without versions; the etag pins it
+    etag          text        NOT NULL,
+    bytes         bigint      NOT NULL,
+    status        text        NOT NULL DEFAULT 'pending',
+    layout        jsonb,                                   -- compression, delimiter, columns, as the header said
+    records       bigint,
+    staged        bigint,
+    rejected      bigint,
+    skipped       bigint,
+    bucket_rows   bigint[],                                -- staged rows per bucket: staging is checked against it
+    error_reason  text,
+    error_message text,
+    loaded_at     timestamptz,
+    PRIMARY KEY (job_id, file_no),
+    CONSTRAINT import_files_key UNIQUE (job_id, key),
+    CONSTRAINT import_files_status CHECK (status IN ('pending', 'loaded', 'failed')),
+    CONSTRAINT import_files_failed_says_why CHECK (status <> 'failed' OR (error_reason IS NOT NULL AND error_message IS NOT NULL)),
+    -- Every record ends in one of three places.
+    CONSTRAINT import_files_accounting CHECK (records IS NULL OR records = staged + rejected + skipped)
+);
+
+-- One chunk is a range of codes inside one bucket of staging: [lower_bound, upper_bound).
+CREATE TABLE onceload.import_chunks (
+    job_id              uuid    NOT NULL REFERENCES onceload.codes_import_jobs,
+    chunk_no            integer NOT NULL,
+    bucket_no           integer NOT NULL,
+    lower_bound         text COLLATE "C",
+    upper_bound         text COLLATE "C",
+    staged              bigint  NOT NULL,
+    status              text    NOT NULL DEFAULT 'pending',
+    internal_duplicates bigint,
+    database_duplicates bigint,
+    both_duplicates     bigint,
+    clean               bigint,
+    clean_checksum      bigint,
+    late_duplicates     bigint,
+    marked_at           timestamptz,
+    PRIMARY KEY (job_id, chunk_no),
+    CONSTRAINT import_chunks_status CHECK (status IN ('pending', 'marked')),
+    CONSTRAINT import_chunks_accounting CHECK (status <> 'marked' OR staged =
+        clean + internal_duplicates + database_duplicates - both_duplicates)
+);
+
+-- What a long step has done so far, written on a connection of its own and true before its transaction commits.
+CREATE TABLE onceload.import_progress (
+    job_id      uuid        NOT NULL REFERENCES onceload.codes_import_jobs,
+    step        text        NOT NULL,
+    part        integer     NOT NULL,
+    attempt     integer     NOT NULL,
+    rows_done   bigint      NOT NULL DEFAULT 0,
+    bytes_done  bigint      NOT NULL DEFAULT 0,
+    started_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (job_id, step, part),
+    CONSTRAINT import_progress_step CHECK (step IN ('load', 'mark', 'insert', 'rollback', 'export'))
+) WITH (fillfactor = 50);
+
+CREATE TABLE onceload.import_rejects (
+    job_id        uuid   NOT NULL REFERENCES onceload.codes_import_jobs,
+    record_number bigint NOT NULL,
+    line_number   bigint NOT NULL,
+    file          text COLLATE "C" NOT NULL,
+    reason        text   NOT NULL,
+    detail        text,
+    raw           bytea  NOT NULL,                         -- the first 8 KiB of the record as it was
+    PRIMARY KEY (job_id, file, record_number)
+);
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA onceload FROM PUBLIC;

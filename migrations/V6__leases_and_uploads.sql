@@ -1,0 +1,83 @@
+-- The lease of a user: one import of theirs works at a time.
+CREATE TABLE onceload.user_profiles (
+    user_id               uuid PRIMARY KEY REFERENCES onceload.users,
+    import_status         text NOT NULL DEFAULT 'idle',
+    -- Deferred: taking the lease writes the user's row before the job's (lock order: user, merchant, job).
+    job_id                uuid REFERENCES onceload.codes_import_jobs DEFERRABLE INITIALLY DEFERRED,
+    processing_started_at timestamptz,
+    heartbeat_at          timestamptz,
+    CONSTRAINT user_profiles_import_status CHECK (
+        import_status IN ('idle', 'processing', 'completed', 'failed', 'cancelled'))
+);
+
+-- Data migrations: one at a time per user, merchant, mapping and content.
+CREATE TABLE onceload.migration_jobs (
+    id                   uuid PRIMARY KEY REFERENCES onceload.codes_import_jobs DEFERRABLE INITIALLY DEFERRED,
+    user_id              uuid        NOT NULL REFERENCES onceload.users,
+    merchant_id          uuid        NOT NULL REFERENCES onceload.merchants,
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    updated_at           timestamptz NOT NULL DEFAULT now(),
+    status               text        NOT NULL DEFAULT 'pending',
+    base_idempotency_key text        NOT NULL,
+    idempotency_key      text        NOT NULL CONSTRAINT migration_jobs_idempotency_key_key UNIQUE,
+    mapping              jsonb       NOT NULL,
+    CONSTRAINT migration_jobs_status CHECK (status IN ('pending', 'processing', 'completed', 'failed', 'cancelled'))
+);
+-- Active states only: a finished migration can be run again.
+CREATE UNIQUE INDEX migration_jobs_one_active ON onceload.migration_jobs (base_idempotency_key)
+    WHERE status IN ('pending', 'processing');
+
+-- Both follow the job: whatever changes its status changes these two in the same transaction.
+CREATE FUNCTION onceload.codes_import_jobs_followers() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    -- The user is free while the job waits for a person, and after the wait has expired.
+    import text := CASE WHEN NEW.status IN ('awaiting_approval', 'expired') THEN 'idle'
+                        WHEN NEW.status IN ('completed', 'failed', 'cancelled') THEN NEW.status
+                        WHEN NEW.status = 'rolled_back' THEN 'completed'
+                        ELSE 'processing' END;
+    -- A migration that waits for a person is under way.
+    migration text := CASE WHEN NEW.status IN ('pending', 'completed', 'failed', 'cancelled') THEN NEW.status
+                           WHEN NEW.status = 'rolled_back' THEN 'completed'
+                           WHEN NEW.status = 'expired' THEN 'failed'
+                           ELSE 'processing' END;
+BEGIN
+    -- Only while the user's row is about this job: a superseded job changes nothing about the new one.
+    UPDATE onceload.user_profiles p
+       SET import_status = import,
+           processing_started_at = CASE WHEN import = 'processing' AND p.import_status <> 'processing'
+                                        THEN now() ELSE p.processing_started_at END,
+           heartbeat_at = CASE WHEN import = 'processing' AND p.import_status <> 'processing'
+                               THEN NULL ELSE p.heartbeat_at END
+     WHERE p.user_id = NEW.created_by AND p.job_id = NEW.id AND p.import_status <> import;
+    UPDATE onceload.migration_jobs SET status = migration, updated_at = now() WHERE id = NEW.id AND status <> migration;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER codes_import_jobs_followers AFTER UPDATE OF status ON onceload.codes_import_jobs
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION onceload.codes_import_jobs_followers();
+
+-- An upload is declared before it is made: who may put which object, of which size, and until when. Its links are signed
+-- for exactly that, and completing it checks that exactly that came.
+CREATE TABLE onceload.uploads (
+    id           uuid PRIMARY KEY,
+    merchant_id  uuid        NOT NULL REFERENCES onceload.merchants,
+    user_id      uuid        NOT NULL REFERENCES onceload.users,
+    size         bigint      NOT NULL,
+    -- NULL: one PUT. Otherwise every part but the last has so many bytes.
+    part_size    bigint,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz NOT NULL,
+    completed_at timestamptz,
+    status       text        NOT NULL DEFAULT 'open',
+    -- S3's id of the multipart upload.
+    multipart_id text,
+    version_id   text,
+    -- One upload per key: what is completed is what was declared, and nobody's file is replaced by another's.
+    key          text COLLATE "C" NOT NULL CONSTRAINT uploads_key_key UNIQUE,
+    CONSTRAINT uploads_status CHECK (status IN ('open', 'completed', 'rejected')),
+    CONSTRAINT uploads_completed_at CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
+    CONSTRAINT uploads_size CHECK (size BETWEEN 1 AND 5497558138880),
+    CONSTRAINT uploads_key_of_merchant CHECK (starts_with(key, 'uploads/' || merchant_id || '/'))
+);
+CREATE INDEX uploads_merchant_created_at ON onceload.uploads (merchant_id, created_at DESC);
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA onceload FROM PUBLIC;

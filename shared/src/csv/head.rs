@@ -1,0 +1,94 @@
+//! The head of a file: its first bytes, decompressed, and some of its codes.
+
+use super::decompress::{Measured, decompress};
+use super::records::{Next, Records};
+use super::row::Record;
+use crate::domain::fault::{Fault, FaultReason};
+use crate::domain::field::Field;
+use crate::domain::layout::{Compression, Layout};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::io::AsyncReadExt;
+use tokio_util::io::StreamReader;
+
+/// How many decompressed bytes inspection reads.
+const HEAD_TEXT_BYTES: u64 = 512 * 1024;
+/// Compressed bytes that are handed to the decoder at a time.
+const PIECE: usize = 4 * 1024;
+const CODES_PER_PLACE: usize = 100;
+
+/// The first bytes of a file, decompressed.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The bytes.
+    pub text: Vec<u8>,
+    /// `text` is the whole file.
+    pub ended: bool,
+    /// Bytes of the object that `text` was made of.
+    pub taken: i64,
+}
+
+impl Head {
+    /// The text up to the end of the last complete line.
+    pub fn whole_lines(&self) -> &[u8] {
+        let end = memchr::memrchr(b'\n', &self.text).map_or(0, |i| i + 1);
+        if self.ended { &self.text } else { &self.text[..end] }
+    }
+}
+
+/// Decompresses the first bytes of an object. `complete`: these bytes are the whole object.
+pub async fn decompress_head(bytes: Bytes, compression: Compression, complete: bool) -> Result<Head, Fault> {
+    let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    if compression == Compression::None {
+        return Ok(Head { text: bytes.to_vec(), ended: complete, taken: length });
+    }
+    let pulled = Arc::new(AtomicI64::new(0));
+    let count = Arc::clone(&pulled);
+    let pieces = (0..bytes.len()).step_by(PIECE).map(move |at| bytes.slice(at..bytes.len().min(at + PIECE)));
+    let pieces = stream::iter(pieces).map(move |piece| {
+        count.fetch_add(i64::try_from(piece.len()).unwrap_or(0), Ordering::Relaxed);
+        Ok::<_, std::io::Error>(piece)
+    });
+    let mut text = Vec::new();
+    let (stream, taken) = Measured::new(decompress(StreamReader::new(pieces), compression), pulled);
+    let mut stream = stream.take(HEAD_TEXT_BYTES);
+    let ended = match stream.read_to_end(&mut text).await {
+        Ok(_) => complete && stream.limit() > 0,
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            if complete {
+                return Err(Fault::new(FaultReason::TruncatedGzip, "the compressed data ends in the middle"));
+            }
+            false
+        }
+        Err(error) => return Err(Fault::new(FaultReason::CorruptCompression, error.to_string())),
+    };
+    Ok(Head { text, ended, taken: taken.load(Ordering::Relaxed) })
+}
+
+/// The codes of the first whole records of a piece of text, without the first `skip` records.
+pub async fn sample_codes(text: &[u8], layout: &Layout, skip: usize) -> Vec<String> {
+    let Some(column) = layout.column(Field::Code) else { return Vec::new() };
+    // The last line may be incomplete.
+    let whole = memchr::memrchr(b'\n', text).map_or(0, |i| i + 1);
+    let mut records = Records::new(Box::pin(Cursor::new(text[..whole].to_vec())), layout.delimiter);
+    let mut codes = Vec::new();
+    let mut seen = 0;
+    while codes.len() < CODES_PER_PLACE && matches!(records.next().await, Ok(Next::Record)) {
+        seen += 1;
+        let code = records
+            .record()
+            .get(column)
+            .map(<[u8]>::trim_ascii)
+            .and_then(|code| std::str::from_utf8(code).ok());
+        if seen > skip
+            && Record::len(records.record()) <= layout.columns.len()
+            && let Some(code) = code.filter(|code| (1..=255).contains(&code.len()) && !code.contains('\0'))
+        {
+            codes.push(code.to_owned());
+        }
+    }
+    codes
+}

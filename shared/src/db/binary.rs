@@ -1,0 +1,113 @@
+//! PostgreSQL's binary COPY format (PostgreSQL documentation, COPY, "Binary Format").
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// 2000-01-01 in microseconds since 1970: PostgreSQL's epoch.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// Rows on their way to one COPY.
+#[derive(Debug)]
+pub(super) struct BinaryBuffer {
+    bytes: BytesMut,
+    rows: u64,
+}
+
+impl BinaryBuffer {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        let mut bytes = BytesMut::with_capacity(capacity);
+        bytes.put_slice(HEADER);
+        Self { bytes, rows: 0 }
+    }
+
+    /// In bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Begins a row; as many values as it has columns must follow.
+    pub(super) fn begin_row(&mut self, columns: i16) {
+        self.bytes.put_i16(columns);
+        self.rows += 1;
+    }
+
+    /// What COPY is sent; the buffer is empty afterwards.
+    pub(super) fn take(&mut self) -> Bytes {
+        self.bytes.put_i16(-1);
+        self.rows = 0;
+        let full = self.bytes.split().freeze();
+        self.bytes.reserve(full.len());
+        self.bytes.put_slice(HEADER);
+        full
+    }
+
+    fn put_null(&mut self) {
+        self.bytes.put_i32(-1);
+    }
+
+    pub(super) fn put_i32(&mut self, value: Option<i32>) {
+        match value {
+            Some(value) => {
+                self.bytes.put_i32(4);
+                self.bytes.put_i32(value);
+            }
+            None => self.put_null(),
+        }
+    }
+
+    pub(super) fn put_i64(&mut self, value: Option<i64>) {
+        match value {
+            Some(value) => {
+                self.bytes.put_i32(8);
+                self.bytes.put_i64(value);
+            }
+            None => self.put_null(),
+        }
+    }
+
+    /// `timestamptz`, from microseconds since 1970.
+    pub(super) fn put_time(&mut self, micros: Option<i64>) {
+        self.put_i64(micros.map(|micros| micros - POSTGRES_EPOCH_MICROS));
+    }
+
+    pub(super) fn put_text(&mut self, value: Option<&str>) {
+        match value {
+            Some(text) => self.put_bytes(text.as_bytes()),
+            None => self.put_null(),
+        }
+    }
+
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) {
+        // Texts are at most 255 bytes, raw records 8 KiB, keys 1 KiB.
+        self.bytes.put_i32(i32::try_from(bytes.len()).unwrap_or(i32::MAX));
+        self.bytes.put_slice(bytes);
+    }
+
+    /// `numeric` with two decimals: base-10000 digits, weight of the first, sign, decimals
+    /// (src/backend/utils/adt/numeric.c, numeric_recv).
+    pub(super) fn put_price(&mut self, hundredths: Option<i64>) {
+        let Some(hundredths) = hundredths else {
+            self.put_null();
+            return;
+        };
+        let magnitude = hundredths.unsigned_abs();
+        let (whole, fraction) = (magnitude / 100, (magnitude % 100) * 100);
+        let groups = [whole / 100_000_000, whole / 10_000 % 10_000, whole % 10_000, fraction];
+        let first = groups.iter().position(|group| *group != 0).unwrap_or(groups.len());
+        let last = groups.iter().rposition(|group| *group != 0).map_or(first, |i| i + 1);
+        let digits = &groups[first..last.max(first)];
+        let out = &mut self.bytes;
+        out.put_i32(8 + 2 * i32::try_from(digits.len()).unwrap_or(0));
+        out.put_i16(i16::try_from(digits.len()).unwrap_or(0));
+        out.put_i16(if digits.is_empty() { 0 } else { 2 - i16::try_from(first).unwrap_or(0) });
+        out.put_u16(if hundredths < 0 { 0x4000 } else { 0 });
+        out.put_i16(2);
+        for digit in digits {
+            out.put_i16(i16::try_from(*digit).unwrap_or(0));
+        }
+    }
+}

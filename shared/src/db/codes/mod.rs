@@ -1,0 +1,99 @@
+//! The codes in production, by the import that inserted them.
+
+use super::connection::Session;
+use super::copy::Lines;
+use super::error::{DbError, DbResult};
+use super::pool::Database;
+use super::staging::export::{copy_lines, defuse, select_fields};
+use super::statement::statements;
+use super::transaction::Transaction;
+use crate::domain::ids::{JobId, MerchantId};
+use std::time::Duration;
+
+statements! {
+    "codes":
+    COUNT_OF_JOB = "count_of_job";
+    DELETE_PART = "delete_part";
+    DELETE_REST = "delete_rest";
+    PARTS = "parts";
+    VACUUM = "vacuum";
+    VERIFY = "verify";
+}
+
+/// Counts a job's codes, and xors their hashes.
+pub async fn sum_up(on: &dyn Session, job: JobId, merchant: MerchantId) -> DbResult<(i64, i64)> {
+    let row = VERIFY.one(on, &[&job, &merchant]).await?;
+    Ok((row.get("codes"), row.get("checksum")))
+}
+
+/// `VACUUM (ANALYZE)`, so that the next marking reads the index alone. Outside of any transaction; if it doesn't finish
+/// in time, autovacuum does it later.
+pub async fn vacuum(db: &Database, time_left: Duration) -> DbResult<()> {
+    let connection = db.connection().await?;
+    VACUUM.run_many(&connection.with_patience(time_left), &[]).await.map(drop)
+}
+
+/// Where some of a job's codes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The part of the heap, from 0.
+    pub number: i64,
+    /// The job's codes in it.
+    pub codes: i64,
+    /// Those of them that were claimed.
+    pub claimed: i64,
+}
+
+/// Finds where a job's codes lie in the heap, in parts of so many blocks.
+pub async fn find_parts(on: &dyn Session, job: JobId, part_blocks: i64) -> DbResult<Vec<Part>> {
+    let rows = PARTS.all(on, &[&job, &part_blocks]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| Part { number: row.get("part"), codes: row.get("codes"), claimed: row.get("claimed") })
+        .collect())
+}
+
+/// Deletes a job's codes in one part of the heap, with `all` also those that were claimed; returns how many. A TID range
+/// scan, whatever the job's codes are mixed with.
+pub async fn delete_part(
+    on: &dyn Session,
+    job: JobId,
+    merchant: MerchantId,
+    part: i64,
+    part_blocks: i64,
+    all: bool,
+) -> DbResult<i64> {
+    let (from, to) = (format!("({},0)", part * part_blocks), format!("({},0)", (part + 1) * part_blocks));
+    to_count(DELETE_PART.name, DELETE_PART.run_many(on, &[&job, &merchant, &from, &to, &all]).await?)
+}
+
+/// Deletes the job's codes that were moved while the parts were deleted; returns how many.
+pub async fn delete_rest(on: &dyn Session, job: JobId, merchant: MerchantId, all: bool) -> DbResult<i64> {
+    to_count(DELETE_REST.name, DELETE_REST.run_many(on, &[&job, &merchant, &all]).await?)
+}
+
+fn to_count(statement: &'static str, rows: u64) -> DbResult<i64> {
+    i64::try_from(rows).map_err(|_| DbError::defect(statement, format!("{rows} rows are too many")))
+}
+
+/// Counts a job's codes.
+pub async fn count_of_job(on: &dyn Session, job: JobId, merchant: MerchantId) -> DbResult<i64> {
+    Ok(COUNT_OF_JOB.one(on, &[&job, &merchant]).await?.get("codes"))
+}
+
+/// The codes of a job that are in production, and who claimed them: after a rollback, those that it kept. Lines of CSV
+/// without a header.
+pub async fn copy_of_job<'a>(
+    tx: &'a Transaction<'_>,
+    job: JobId,
+    merchant: MerchantId,
+) -> DbResult<Lines<'a>> {
+    let sql = format!(
+        "-- codes.copy_of_job
+COPY (SELECT {}, {} FROM onceload.codes c WHERE c.import_job_id = '{job}' AND c.merchant_id = '{merchant}' ORDER BY c.code)
+  TO STDOUT WITH (FORMAT csv)",
+        select_fields("c", merchant),
+        defuse("c.claimed_customer_id"),
+    );
+    copy_lines(tx, "codes.copy_of_job", &sql).await
+}

@@ -1,0 +1,2 @@
+-- codes.vacuum
+VACUUM (ANALYZE) onceload.codes

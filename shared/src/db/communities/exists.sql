@@ -1,0 +1,2 @@
+-- communities.exists
+SELECT 1 AS found FROM onceload.communities WHERE id = $1

@@ -1,0 +1,3 @@
+-- files.loaded
+UPDATE onceload.import_files SET records = $3, staged = $4, rejected = $5, skipped = $6, bucket_rows = $7
+ WHERE job_id = $1 AND file_no = $2 AND status = 'loaded'

@@ -1,0 +1,177 @@
+//! The files of an import: frozen when it opens, loaded one transaction each.
+
+use super::connection::Session;
+use super::error::{DbError, DbResult};
+use super::statement::statements;
+use crate::domain::fault::Fault;
+use crate::domain::ids::JobId;
+use crate::domain::layout::Layout;
+use crate::domain::object::FrozenObject;
+use serde::Serialize;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+statements! {
+    "files":
+    FAILED = "failed";
+    FIND = "find";
+    FREEZE = "freeze";
+    LIST = "list";
+    LOADED = "loaded";
+    SET_LAYOUTS = "set_layouts";
+    TAKE = "take";
+}
+
+/// `import_files.status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileStatus {
+    /// Not loaded yet.
+    Pending,
+    /// Its rows are in staging.
+    Loaded,
+    /// It can't be loaded as it is.
+    Failed,
+}
+
+impl FileStatus {
+    fn read(row: &Row) -> DbResult<Self> {
+        match row.get("status") {
+            "pending" => Ok(Self::Pending),
+            "loaded" => Ok(Self::Loaded),
+            "failed" => Ok(Self::Failed),
+            other => Err(DbError::defect("files.read", format!("`{other}` is no status of a file"))),
+        }
+    }
+}
+
+/// One file of an import.
+#[derive(Debug, Clone)]
+pub struct ImportFile {
+    /// The rank of its key: it decides which occurrence of a code is the first.
+    pub file_no: i32,
+    /// The object in the version that was frozen.
+    pub object: FrozenObject,
+    /// Where it stands.
+    pub status: FileStatus,
+    /// What its header said.
+    pub layout: Option<Layout>,
+    /// Where its records went.
+    pub counts: Option<FileCounts>,
+    /// Staged rows per bucket.
+    pub bucket_rows: Option<Vec<i64>>,
+    /// The name of its fault.
+    pub error_reason: Option<String>,
+    /// Its fault, for a person.
+    pub error_message: Option<String>,
+}
+
+/// Where the records of a file went. `records = staged + rejected + skipped`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FileCounts {
+    /// Records below the header.
+    pub records: i64,
+    /// Rows in staging.
+    pub staged: i64,
+    /// Records that broke a rule.
+    pub rejected: i64,
+    /// Records without content.
+    pub skipped: i64,
+}
+
+impl ImportFile {
+    fn read(row: &Row) -> DbResult<Self> {
+        let records: Option<i64> = row.get("records");
+        Ok(Self {
+            file_no: row.get("file_no"),
+            object: FrozenObject {
+                key: row.get("key"),
+                version_id: row.get("version_id"),
+                etag: row.get("etag"),
+                bytes: row.get("bytes"),
+            },
+            status: FileStatus::read(row)?,
+            layout: row.get::<_, Option<Json<Layout>>>("layout").map(|json| json.0),
+            counts: records.map(|records| FileCounts {
+                records,
+                staged: row.get("staged"),
+                rejected: row.get("rejected"),
+                skipped: row.get("skipped"),
+            }),
+            bucket_rows: row.get("bucket_rows"),
+            error_reason: row.get("error_reason"),
+            error_message: row.get("error_message"),
+        })
+    }
+
+    /// Whether its rows are in staging.
+    pub fn is_loaded(&self) -> bool {
+        self.status == FileStatus::Loaded
+    }
+}
+
+/// The files of an import, in order of their keys.
+pub async fn list(on: &dyn Session, job: JobId) -> DbResult<Vec<ImportFile>> {
+    LIST.all(on, &[&job]).await?.iter().map(ImportFile::read).collect()
+}
+
+/// One file of an import.
+pub async fn find(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<Option<ImportFile>> {
+    FIND.opt(on, &[&job, &file_no]).await?.as_ref().map(ImportFile::read).transpose()
+}
+
+/// Writes the frozen files. `objects` in order of their keys: their rank is the file's number.
+pub async fn insert(on: &dyn Session, job: JobId, objects: &[FrozenObject]) -> DbResult<()> {
+    let numbers: Vec<i32> = (1..).take(objects.len()).collect();
+    let keys: Vec<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+    let versions: Vec<Option<&str>> = objects.iter().map(|object| object.version_id.as_deref()).collect();
+    let etags: Vec<&str> = objects.iter().map(|object| object.etag.as_str()).collect();
+    let bytes: Vec<i64> = objects.iter().map(|object| object.bytes).collect();
+    let written = FREEZE.run_many(on, &[&job, &numbers, &keys, &versions, &etags, &bytes]).await?;
+    check_all_written(FREEZE.name, written, objects.len())
+}
+
+/// Keeps what the headers said, by the files' numbers.
+pub async fn set_layouts(on: &dyn Session, job: JobId, layouts: &[(i32, Layout)]) -> DbResult<()> {
+    let numbers: Vec<i32> = layouts.iter().map(|(number, _)| *number).collect();
+    let values: Vec<Json<&Layout>> = layouts.iter().map(|(_, layout)| Json(layout)).collect();
+    let written = SET_LAYOUTS.run_many(on, &[&job, &numbers, &values]).await?;
+    check_all_written(SET_LAYOUTS.name, written, layouts.len())
+}
+
+fn check_all_written(statement: &'static str, written: u64, expected: usize) -> DbResult<()> {
+    if usize::try_from(written) == Ok(expected) {
+        return Ok(());
+    }
+    Err(DbError::defect(statement, format!("{written} of {expected} files were written")))
+}
+
+/// Notes why a file can't be loaded; nothing of it is staged. `false`: it is loaded, or the attempt is over.
+pub async fn fail(
+    on: &dyn Session,
+    job: JobId,
+    attempt: i32,
+    file_no: i32,
+    fault: &Fault,
+    message: &str,
+) -> DbResult<bool> {
+    FAILED.run_guarded(on, &[&job, &file_no, &attempt, &fault.reason.as_str(), &message]).await
+}
+
+/// Marks the file as loaded, in the transaction that loads it. A second loader of the file waits here, then finds it
+/// loaded: `false`.
+pub async fn take(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<bool> {
+    TAKE.run_guarded(on, &[&job, &file_no]).await
+}
+
+/// Keeps where the records of a file went, and its staged rows per bucket.
+pub async fn record_loaded(
+    on: &dyn Session,
+    job: JobId,
+    file_no: i32,
+    counts: &FileCounts,
+    bucket_rows: &[i64],
+) -> DbResult<()> {
+    let FileCounts { records, staged, rejected, skipped } = counts;
+    LOADED.run_one(on, &[&job, &file_no, records, staged, rejected, skipped, &bucket_rows]).await
+}

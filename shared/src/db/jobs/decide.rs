@@ -1,0 +1,61 @@
+//! What people decide about an import: each is one guarded statement.
+
+use super::statements as sql;
+use crate::db::connection::Session;
+use crate::db::decode::read_word;
+use crate::db::error::{DbError, DbResult};
+use crate::db::guarded::Guarded;
+use crate::db::transaction::Transaction;
+use crate::domain::actor::Actor;
+use crate::domain::ids::JobId;
+use crate::domain::status::Status;
+
+/// `awaiting_approval -> processing` with the merchant's lease. Returns the attempt.
+pub async fn approve(
+    tx: &mut Transaction<'_>,
+    actor: &Actor,
+    job: JobId,
+    clean_count: i64,
+    accept_duplicates: bool,
+) -> DbResult<Guarded<i32>> {
+    let merchants = actor.merchant_ids();
+    let outcome = tx
+        .run_refusable(&sql::APPROVE, &[&job, &merchants, &actor.user, &clean_count, &accept_duplicates])
+        .await;
+    Guarded::read(outcome, |row| row.get("attempt"))
+}
+
+/// `failed -> loading` in the next attempt, with the merchant's lease. Returns the attempt.
+pub async fn retry(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbResult<Guarded<i32>> {
+    let merchants = actor.merchant_ids();
+    let outcome = tx.run_refusable(&sql::RETRY, &[&job, &merchants]).await;
+    Guarded::read(outcome, |row| row.get("attempt"))
+}
+
+/// What a cancellation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// `cancelled` if nobody worked on it, else still the working state.
+    pub status: Status,
+    /// The token of the execution that waits for an approval.
+    pub task_token: Option<String>,
+}
+
+/// Asks a working job to stop, or ends a waiting one. `None`: it is not the actor's, or is over.
+pub async fn cancel(on: &dyn Session, actor: &Actor, job: JobId) -> DbResult<Option<Cancelled>> {
+    let row = sql::CANCEL.opt(on, &[&job, &actor.merchant_ids()]).await?;
+    row.map(|row| {
+        Ok::<_, DbError>(Cancelled { status: read_word(&row, "status")?, task_token: row.get("task_token") })
+    })
+    .transpose()
+}
+
+/// The import that holds the lease of this job's merchant. Only for the message: the unique index has decided.
+pub async fn find_lease_holder(on: &dyn Session, job: JobId) -> DbResult<Option<JobId>> {
+    Ok(sql::LEASE_HOLDER.opt(on, &[&job]).await?.map(|row| JobId(row.get("id"))))
+}
+
+/// Marks the staging of a finished job as cleared. `false`: it is not the actor's, not over, or is being exported.
+pub async fn clear_staging(on: &dyn Session, actor: &Actor, job: JobId) -> DbResult<bool> {
+    Ok(sql::CLEAR_STAGING.opt(on, &[&job, &actor.merchant_ids()]).await?.is_some())
+}

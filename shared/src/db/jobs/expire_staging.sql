@@ -1,0 +1,11 @@
+-- jobs.expire_staging
+-- A failed job that is retried after this loads everything again.
+WITH job AS (
+    UPDATE onceload.codes_import_jobs SET staging_cleared_at = now(), staging_created_at = NULL
+     WHERE id = $1 AND finished_at IS NOT NULL
+    RETURNING id, status
+), files AS (
+    UPDATE onceload.import_files f SET status = 'pending', bucket_rows = NULL
+      FROM job WHERE f.job_id = job.id AND job.status = 'failed' AND f.status = 'loaded'
+)
+SELECT id FROM job

@@ -1,0 +1,11 @@
+-- jobs.holder
+-- The job that holds the source or the merchant's lease.
+SELECT id, coalesce(approved_at, created_at) AS started_at,
+       extract(epoch FROM now() - coalesce(approved_at, created_at))::float8 AS age_seconds,
+       extract(epoch FROM now() - coalesce(heartbeat_at, approved_at, created_at))::float8 AS silent_seconds
+  FROM onceload.codes_import_jobs
+ WHERE merchant_id = $1
+   AND (($3 AND leased)
+        OR (source_fingerprint = $2
+            AND finished_at IS NULL))
+ ORDER BY source_fingerprint = $2 DESC NULLS LAST, leased DESC LIMIT 1

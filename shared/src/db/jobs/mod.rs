@@ -1,0 +1,237 @@
+//! The row of an import: reading it, and saying why a step may not work on it.
+
+mod close;
+mod decide;
+mod open;
+mod rollback;
+mod start;
+mod statements;
+mod steps;
+mod sweep;
+mod view;
+
+pub use close::{Closed, Ending, close, close_refused};
+pub use decide::{Cancelled, approve, cancel, clear_staging, find_lease_holder, retry};
+pub use open::{
+    NewJob, Registered, add_errors, adopt, append_error, find_active_source, find_by_execution, freeze,
+    is_active_source, register, set_source, set_split_points, set_staging_created, take_lease,
+    wait_for_merchant,
+};
+pub use rollback::{RollbackState, find_rollback, record_rolled_back};
+pub use start::{Start, find_holder, insert_queued, supersede};
+pub use steps::{
+    Identities, ValidatedCounts, await_approval, begin_checking, begin_validating, count_merchant,
+    find_identities, lose_staging, mark_again, record_inserted, record_verified, replace_token,
+    save_validation,
+};
+pub use sweep::{SilentJob, expire_staging, find_overdue, find_silent, find_stale_staging};
+pub use view::{Counts, FileTotals, Filter, JobView, Position, Share, find_view, list_views};
+
+pub(super) use statements::STATEMENTS;
+
+use super::connection::Session;
+use super::decode::read_word;
+use super::error::{DbError, DbResult};
+use crate::domain::buckets::{self, Range};
+use crate::domain::field::Mapping;
+use crate::domain::ids::{JobId, MerchantId};
+use crate::domain::phase::Phase;
+use crate::domain::source::{Options, SourceInfo};
+use crate::domain::status::Status;
+use crate::domain::step::{StepError, StepErrorKind, StepResult};
+use statements as sql;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+/// Ways back that a job may take before a person has to look.
+pub const MAX_WAYS_BACK: i32 = 3;
+
+/// What a step needs to know of its job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The job.
+    pub id: JobId,
+    /// Whose codes it imports.
+    pub merchant: MerchantId,
+    /// Its state.
+    pub status: Status,
+    /// Where it stands within its state.
+    pub phase: Phase,
+    /// The fencing token: it rises on retry and supersede.
+    pub attempt: i32,
+    /// A person asked it to stop.
+    pub cancel_requested: bool,
+    /// It was registered more than 24 hours ago.
+    pub day_old: bool,
+    /// Seconds since it was registered.
+    pub age_seconds: f64,
+    /// What was asked, and through which door.
+    pub source_info: SourceInfo,
+    /// The mapping that was asked for.
+    pub mapping: Mapping,
+    /// The options that were asked for.
+    pub options: Options,
+    /// Its files are frozen.
+    pub frozen: bool,
+    /// Its staging workspace exists.
+    pub staging_created: bool,
+    /// The codes that cut its staging into buckets.
+    pub split_points: Option<Vec<String>>,
+    /// The merchant's epoch when marking began.
+    pub codes_epoch: Option<i64>,
+    /// How often its staging was lost.
+    pub restage_count: i32,
+    /// How often production moved while it was checked.
+    pub recheck_count: i32,
+    /// More of it is duplicate than its options allow.
+    pub blocked: bool,
+    /// The execution that works on it.
+    pub execution_arn: Option<String>,
+    /// The token of the execution that waits for an approval.
+    pub task_token: Option<String>,
+    /// Staged rows.
+    pub staged: Option<i64>,
+    /// Rows that are no duplicate.
+    pub clean: Option<i64>,
+    /// xor of the hashes of their codes.
+    pub clean_checksum: Option<i64>,
+    /// What the insert committed.
+    pub inserted: Option<Inserted>,
+    /// A person approved it.
+    pub approved: bool,
+    /// Why it failed.
+    pub error_message: Option<String>,
+}
+
+/// What the insert left on the job's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inserted {
+    /// Codes that it inserted.
+    pub codes: i64,
+    /// Clean codes that were in production by then.
+    pub late: i64,
+    /// xor of the hashes of the inserted codes.
+    pub checksum: i64,
+}
+
+impl Job {
+    fn read(row: &Row) -> DbResult<Self> {
+        let inserted: bool = row.get("inserted");
+        let max_rejects: i32 = row.get("max_rejects");
+        Ok(Self {
+            id: JobId(row.get("id")),
+            merchant: MerchantId(row.get("merchant_id")),
+            status: read_word(row, "status")?,
+            phase: read_word(row, "phase")?,
+            attempt: row.get("attempt"),
+            cancel_requested: row.get("cancel_requested"),
+            day_old: row.get("day_old"),
+            age_seconds: row.get("age_seconds"),
+            source_info: read_source_info(row)?,
+            mapping: row.get::<_, Option<Json<Mapping>>>("mapping").map(|json| json.0).unwrap_or_default(),
+            options: Options {
+                max_duplicate_ratio: row.get("max_duplicate_ratio"),
+                max_rejects: u32::try_from(max_rejects).unwrap_or_default(),
+            },
+            frozen: row.get("frozen"),
+            staging_created: row.get("staging_created"),
+            split_points: row.get("split_points"),
+            codes_epoch: row.get("codes_epoch"),
+            restage_count: row.get("restage_count"),
+            recheck_count: row.get("recheck_count"),
+            blocked: row.get("blocked"),
+            execution_arn: row.get("execution_arn"),
+            task_token: row.get("task_token"),
+            staged: row.get("staged"),
+            clean: row.get("total_codes_to_insert"),
+            clean_checksum: row.get("clean_checksum"),
+            inserted: inserted.then(|| Inserted {
+                codes: row.get("codes_inserted"),
+                late: row.get("late_duplicates"),
+                checksum: row.get("codes_checksum"),
+            }),
+            approved: row.get("approved"),
+            error_message: row.get("error_message"),
+        })
+    }
+
+    /// How many buckets its staging has.
+    pub fn buckets(&self) -> usize {
+        self.split_points.as_ref().map_or(1, |points| points.len() + 1)
+    }
+
+    /// The ranges of codes of its buckets.
+    pub fn bucket_ranges(&self) -> Vec<Range> {
+        let all = Range { lower: None, upper: None };
+        buckets::ranges(&all, self.split_points.as_deref().unwrap_or_default())
+    }
+
+    /// Whether this attempt may load files.
+    pub fn may_load(&self, attempt: i32) -> bool {
+        self.attempt == attempt && self.status == Status::Loading && !self.cancel_requested
+    }
+
+    /// Why a step that expected `expected` in `attempt` may not write.
+    pub fn refusal(&self, attempt: i32, expected: Status) -> StepError {
+        let refuse = |kind, message: &str| StepError::new(kind, format!("job {}: {message}", self.id));
+        if self.attempt != attempt {
+            return refuse(StepErrorKind::Superseded, "another attempt is at work");
+        }
+        if self.cancel_requested || self.status == Status::Cancelled {
+            return refuse(StepErrorKind::Cancelled, "the import was cancelled");
+        }
+        match (self.status, expected) {
+            (Status::Loading, Status::Checking | Status::Validating | Status::Processing) => {
+                refuse(StepErrorKind::StagingLost, "staging was lost and is loaded again")
+            }
+            (Status::Checking, Status::Validating | Status::Processing) => {
+                refuse(StepErrorKind::CountMismatch, "production moved since the marking; marking again")
+            }
+            (status, _) => refuse(
+                StepErrorKind::Superseded,
+                &format!("it is {}, not {}: somebody else decided", status.as_str(), expected.as_str()),
+            ),
+        }
+    }
+}
+
+fn read_source_info(row: &Row) -> DbResult<SourceInfo> {
+    let info = row.try_get::<_, Json<SourceInfo>>("source_info");
+    info.map(|info| info.0).map_err(|error| DbError::postgres("jobs.read", error))
+}
+
+/// Reads a job.
+pub async fn find(on: &dyn Session, job: JobId) -> DbResult<Option<Job>> {
+    sql::FIND.opt(on, &[&job]).await?.as_ref().map(Job::read).transpose()
+}
+
+/// Reads a job that must exist.
+pub async fn get(on: &dyn Session, job: JobId) -> StepResult<Job> {
+    find(on, job).await?.ok_or_else(|| StepError::invalid(format!("there is no import job {job}")))
+}
+
+/// Reads a job and checks that the step may work on it.
+pub async fn expect(on: &dyn Session, job: JobId, attempt: i32, expected: Status) -> StepResult<Job> {
+    let found = get(on, job).await?;
+    if found.attempt != attempt || found.status != expected || found.cancel_requested {
+        return Err(found.refusal(attempt, expected));
+    }
+    Ok(found)
+}
+
+/// Says why a guarded UPDATE wrote no row.
+pub async fn explain_refusal(on: &dyn Session, job: JobId, attempt: i32, expected: Status) -> StepError {
+    match get(on, job).await {
+        Ok(found) => found.refusal(attempt, expected),
+        Err(error) => error,
+    }
+}
+
+/// Locks the job's row until the transaction ends. Superseding, retrying and cancelling update that row: they wait, or
+/// this refuses.
+pub async fn fence(on: &dyn Session, job: JobId, attempt: i32, status: Status) -> StepResult<()> {
+    match sql::FENCE.opt(on, &[&job, &attempt, &status]).await? {
+        Some(_) => Ok(()),
+        None => Err(explain_refusal(on, job, attempt, status).await),
+    }
+}

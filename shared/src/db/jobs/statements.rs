@@ -1,0 +1,51 @@
+//! The statements about `codes_import_jobs`.
+
+use crate::db::statement::statements;
+
+statements! {
+    "jobs":
+    ACTIVE_SOURCE = "active_source";
+    ADD_ERRORS = "add_errors";
+    ADOPT = "adopt";
+    APPEND_ERROR = "append_error";
+    APPROVE = "approve";
+    AWAIT_APPROVAL = "await_approval";
+    CANCEL = "cancel";
+    CHECKING = "checking";
+    CLEAR_STAGING = "clear_staging";
+    COMPLETE = "complete";
+    COMPLETE_INSERTED = "complete_inserted";
+    END = "end";
+    EXPIRE_STAGING = "expire_staging";
+    FENCE = "fence";
+    FIND = "find";
+    FIND_BY_EXECUTION = "find_by_execution";
+    FIND_START = "find_start";
+    FREEZE = "freeze";
+    HOLDER = "holder";
+    IDENTITIES = "identities";
+    INSERTED = "inserted";
+    LEASE_HOLDER = "lease_holder";
+    MERCHANT_TOTAL = "merchant_total";
+    OVERDUE = "overdue";
+    QUEUE = "queue";
+    RECHECK = "recheck";
+    REGISTER = "register";
+    REPLACE_TOKEN = "replace_token";
+    RETRY = "retry";
+    ROLLBACK_STATE = "rollback_state";
+    ROLLED_BACK = "rolled_back";
+    SET_SOURCE = "set_source";
+    SET_SPLIT_POINTS = "set_split_points";
+    SILENT = "silent";
+    STAGING_CREATED = "staging_created";
+    STAGING_LOST = "staging_lost";
+    STALE_STAGING = "stale_staging";
+    SUPERSEDE = "supersede";
+    TAKE_LEASE = "take_lease";
+    VALIDATED = "validated";
+    VALIDATING = "validating";
+    VERIFIED = "verified";
+    VIEW = "view";
+    WAIT = "wait";
+}

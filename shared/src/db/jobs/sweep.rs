@@ -1,0 +1,51 @@
+//! Jobs that nobody has finished, and staging that nobody needs.
+
+use super::statements as sql;
+use crate::db::connection::Session;
+use crate::db::error::DbResult;
+use crate::domain::ids::JobId;
+use std::time::Duration;
+
+/// A job that an execution should be working on, and that has been silent for a while.
+#[derive(Debug, Clone)]
+pub struct SilentJob {
+    /// The job.
+    pub job: JobId,
+    /// Its attempt.
+    pub attempt: i32,
+    /// The execution that should be working on it.
+    pub execution_arn: Option<String>,
+    /// It has been silent for more than ten minutes.
+    pub old: bool,
+}
+
+/// Jobs that have been silent for at least this long.
+pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<Vec<SilentJob>> {
+    let rows = sql::SILENT.all(on, &[&for_at_least.as_secs_f64()]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| SilentJob {
+            job: JobId(row.get("id")),
+            attempt: row.get("attempt"),
+            execution_arn: row.get("execution_arn"),
+            old: row.get("old"),
+        })
+        .collect())
+}
+
+/// Jobs, with their attempts, that have waited for an approval for longer than this.
+pub async fn find_overdue(on: &dyn Session, after: Duration) -> DbResult<Vec<(JobId, i32)>> {
+    let rows = sql::OVERDUE.all(on, &[&after.as_secs_f64()]).await?;
+    Ok(rows.iter().map(|row| (JobId(row.get("id")), row.get("attempt"))).collect())
+}
+
+/// Jobs that ended more than `days` ago and still have staging.
+pub async fn find_stale_staging(on: &dyn Session, days: i32) -> DbResult<Vec<JobId>> {
+    let rows = sql::STALE_STAGING.all(on, &[&days]).await?;
+    Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())
+}
+
+/// Marks the staging of a finished job as cleared. `false`: a retry has begun.
+pub async fn expire_staging(on: &dyn Session, job: JobId) -> DbResult<bool> {
+    Ok(sql::EXPIRE_STAGING.opt(on, &[&job]).await?.is_some())
+}

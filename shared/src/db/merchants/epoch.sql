@@ -1,0 +1,2 @@
+-- merchants.epoch
+SELECT codes_epoch FROM onceload.merchants WHERE id = $1

@@ -1,0 +1,136 @@
+//! Rejected records: kept as they were, with the reason.
+
+use super::binary::BinaryBuffer;
+use super::connection::Session;
+use super::copy::{BinaryRows, copy_in};
+use super::error::DbResult;
+use super::statement::statements;
+use super::transaction::Transaction;
+use crate::domain::ids::JobId;
+use bytes::Bytes;
+use tokio_postgres::types::Type;
+
+statements! {
+    "rejects":
+    CLEAR = "clear";
+}
+
+/// Deletes the rejects of a file that is loaded again, and returns how many there were.
+pub async fn clear(on: &dyn Session, job: JobId, file: &str) -> DbResult<u64> {
+    CLEAR.run_many(on, &[&job, &file]).await
+}
+
+/// How much of a rejected record is kept, in bytes.
+pub const RAW_BYTES: usize = 8 * 1024;
+
+/// One record that was not staged.
+#[derive(Debug)]
+pub struct RejectedRecord<'a> {
+    /// Its place below the header, from 1.
+    pub record_number: i64,
+    /// The physical line on which it begins, from 1.
+    pub line_number: i64,
+    /// The name of the rule that it breaks.
+    pub reason: &'static str,
+    /// What was found, for a person.
+    pub detail: &'a str,
+    /// The beginning of the record, at most `RAW_BYTES`.
+    pub raw: &'a [u8],
+}
+
+/// Rejects on their way into `import_rejects`.
+#[derive(Debug)]
+pub struct RejectBuffer(BinaryBuffer);
+
+impl RejectBuffer {
+    /// An empty buffer; `capacity` in bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(BinaryBuffer::with_capacity(capacity))
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds no reject.
+    pub fn is_empty(&self) -> bool {
+        self.0.rows() == 0
+    }
+
+    /// How many rejects it holds.
+    pub fn rows(&self) -> u64 {
+        self.0.rows()
+    }
+
+    /// Appends one reject.
+    pub fn push(&mut self, job: JobId, file: &str, reject: &RejectedRecord<'_>) {
+        let out = &mut self.0;
+        out.begin_row(7);
+        out.put_bytes(job.0.as_bytes());
+        out.put_i64(Some(reject.record_number));
+        out.put_i64(Some(reject.line_number));
+        out.put_text(Some(file));
+        out.put_text(Some(reject.reason));
+        // A text column takes no NUL, whatever was found in the file.
+        out.put_text(Some(&reject.detail.replace('\0', "\u{fffd}")));
+        out.put_bytes(reject.raw);
+    }
+
+    /// What COPY is sent; the buffer is empty afterwards.
+    pub fn take(&mut self) -> Bytes {
+        self.0.take()
+    }
+}
+
+/// Sends one buffer, and returns how many rows the server took.
+pub async fn copy(tx: &Transaction<'_>, data: Bytes) -> DbResult<u64> {
+    let sql = "-- rejects.copy
+COPY onceload.import_rejects (job_id, record_number, line_number, file, reason, detail, raw) FROM STDIN WITH (FORMAT binary)";
+    copy_in(tx, "rejects.copy", sql, data).await
+}
+
+/// A reject as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReject {
+    /// The key of its file.
+    pub file: String,
+    /// Its place below the header, from 1.
+    pub record_number: i64,
+    /// The physical line on which it begins, from 1.
+    pub line_number: i64,
+    /// The name of the rule that it breaks.
+    pub reason: String,
+    /// What was found, for a person.
+    pub detail: Option<String>,
+    /// The first 8 KiB of the record.
+    pub raw: Vec<u8>,
+}
+
+/// The rejects of a job, file by file in order of the records.
+pub struct RejectRows<'a>(BinaryRows<'a>);
+
+/// Begins to read the rejects of a job.
+pub async fn read<'a>(tx: &'a Transaction<'_>, job: JobId) -> DbResult<RejectRows<'a>> {
+    let types = [Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::BYTEA];
+    let sql = format!(
+        "-- rejects.read
+COPY (SELECT file, record_number, line_number, reason, detail, raw FROM onceload.import_rejects
+       WHERE job_id = '{job}' ORDER BY file, record_number) TO STDOUT WITH (FORMAT binary)"
+    );
+    Ok(RejectRows(BinaryRows::read(tx, "rejects.read", &sql, &types).await?))
+}
+
+impl RejectRows<'_> {
+    /// The next reject.
+    pub async fn next(&mut self) -> DbResult<Option<StoredReject>> {
+        Ok(self.0.next().await?.map(|row| StoredReject {
+            file: row.get(0),
+            record_number: row.get(1),
+            line_number: row.get(2),
+            reason: row.get(3),
+            detail: row.get(4),
+            raw: row.get(5),
+        }))
+    }
+}

@@ -1,2 +1,0 @@
--- chunks.clear
-DELETE FROM import_chunks WHERE job_id = $1

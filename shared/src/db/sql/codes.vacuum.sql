@@ -1,2 +1,0 @@
--- codes.vacuum
-VACUUM (ANALYZE) codes

@@ -1,2 +1,0 @@
--- communities.exists
-SELECT 1 AS found FROM communities WHERE id = $1

@@ -1,3 +1,0 @@
--- community_images.add
-INSERT INTO community_images (community_id, position, url)
-SELECT $1, position, url FROM unnest($2::text[]) WITH ORDINALITY AS image (url, position)

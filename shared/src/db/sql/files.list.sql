@@ -1,4 +1,0 @@
--- files.list
-SELECT file_no, key, version_id, etag, bytes, status, layout, records, staged, rejected, skipped,
-       bucket_rows, error_reason, error_message
-  FROM import_files WHERE job_id = $1 ORDER BY file_no

@@ -1,3 +1,0 @@
--- files.loaded
-UPDATE import_files SET records = $3, staged = $4, rejected = $5, skipped = $6, bucket_rows = $7
- WHERE job_id = $1 AND file_no = $2 AND status = 'loaded'

@@ -1,5 +1,0 @@
--- idempotency_keys.expire
--- A batch. What another run deletes, or a request takes over, is theirs.
-DELETE FROM idempotency_keys
- WHERE (user_id, key) IN (SELECT user_id, key FROM idempotency_keys WHERE expires_at <= now()
-                           ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)

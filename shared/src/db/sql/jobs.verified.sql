@@ -1,5 +1,0 @@
--- jobs.verified
--- With its time, so that who asked for it sees that it is a new one.
-UPDATE codes_import_jobs
-   SET verification = $2::jsonb || jsonb_build_object('verified_at', now()), updated_at = now()
- WHERE id = $1 AND status IN ('processing', 'completed')

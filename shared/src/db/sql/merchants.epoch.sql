@@ -1,2 +1,0 @@
--- merchants.epoch
-SELECT codes_epoch FROM merchants WHERE id = $1

@@ -1,2 +1,0 @@
--- outbox.delivered
-UPDATE outbox SET delivered_at = now(), last_error = NULL WHERE id = $1

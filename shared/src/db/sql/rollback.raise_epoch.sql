@@ -1,3 +1,0 @@
--- rollback.raise_epoch
--- Whatever was marked before this is marked again.
-UPDATE merchants SET codes_epoch = codes_epoch + 1 WHERE id = $1

@@ -1,2 +1,0 @@
--- rollback.state
-SELECT status, leased, codes_inserted, codes_deleted, codes_kept FROM codes_import_jobs WHERE id = $1

@@ -1,3 +1,0 @@
--- sweep.expired
-SELECT id, attempt FROM codes_import_jobs
- WHERE status = 'awaiting_approval' AND awaiting_since < now() - make_interval(secs => $1) LIMIT 500

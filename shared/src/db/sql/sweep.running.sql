@@ -1,8 +1,0 @@
--- sweep.running
--- Jobs that somebody should be working on. Their executions are looked up one by one.
-SELECT id, attempt, execution_arn, status, updated_at < now() - interval '10 minutes' AS old
-  FROM codes_import_jobs
- WHERE status IN ('pending', 'loading', 'checking', 'validating', 'awaiting_approval', 'processing')
-   AND updated_at < now() - make_interval(secs => $1)
-   AND coalesce(heartbeat_at, updated_at) < now() - make_interval(secs => $1)
- ORDER BY created_at LIMIT 500

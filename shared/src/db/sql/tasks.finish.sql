@@ -1,2 +1,0 @@
--- tasks.finish
-UPDATE import_tasks SET status = 'done', result = $2, finished_at = now() WHERE id = $1 AND status = 'active'

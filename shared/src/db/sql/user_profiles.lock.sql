@@ -1,3 +1,0 @@
--- user_profiles.lock
--- Lock order: user, merchant, job. Whoever ends a job takes its user's row first, as a claim does.
-SELECT 1 FROM user_profiles WHERE user_id = (SELECT created_by FROM codes_import_jobs WHERE id = $1) FOR UPDATE

@@ -1,0 +1,105 @@
+//! Copying rows into a bucket.
+
+use super::tables::bucket_table;
+use crate::db::binary::BinaryBuffer;
+use crate::db::copy::copy_in;
+use crate::db::error::DbResult;
+use crate::db::transaction::Transaction;
+use crate::domain::ids::JobId;
+use crate::domain::row::Row;
+use bytes::Bytes;
+
+/// The columns that a row is sent as, in the order of `CopyBuffer::push`.
+const COLUMNS: [&str; 10] = [
+    "row_number",
+    "code",
+    "serial",
+    "sku",
+    "points",
+    "sku_name",
+    "batch_code",
+    "price",
+    "window_start",
+    "window_end",
+];
+
+/// A row's place in the job: file by file in order of their keys, record by record. The same on every run.
+pub fn row_number(file_no: i32, record_number: i64) -> i64 {
+    i64::from(file_no) * 1_000_000_000_000 + record_number
+}
+
+/// Rows on their way into one bucket.
+#[derive(Debug)]
+pub struct CopyBuffer(BinaryBuffer);
+
+impl CopyBuffer {
+    /// An empty buffer; `capacity` in bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(BinaryBuffer::with_capacity(capacity))
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds no row.
+    pub fn is_empty(&self) -> bool {
+        self.0.rows() == 0
+    }
+
+    /// How many rows it holds.
+    pub fn rows(&self) -> u64 {
+        self.0.rows()
+    }
+
+    /// Appends one row.
+    pub fn push(&mut self, row_number: i64, row: &Row<'_>) {
+        let out = &mut self.0;
+        out.begin_row(10);
+        out.put_i64(Some(row_number));
+        out.put_text(Some(row.code));
+        out.put_text(row.serial);
+        out.put_text(row.sku);
+        out.put_i32(row.points);
+        out.put_text(row.sku_name);
+        out.put_text(row.batch_code);
+        out.put_price(row.price);
+        out.put_time(row.window_start);
+        out.put_time(row.window_end);
+    }
+
+    /// What COPY is sent; the buffer is empty afterwards.
+    pub fn take(&mut self) -> Bytes {
+        self.0.take()
+    }
+}
+
+/// Sends one buffer to its bucket, and returns how many rows the server took.
+pub async fn copy_rows(tx: &Transaction<'_>, job: JobId, bucket: usize, data: Bytes) -> DbResult<u64> {
+    let sql = format!(
+        "-- staging.copy\nCOPY {} ({}) FROM STDIN WITH (FORMAT binary)",
+        bucket_table(job, bucket),
+        COLUMNS.join(", ")
+    );
+    copy_in(tx, "staging.copy", &sql, data).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::staging::tables::code_columns;
+    use crate::domain::field::Field;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_row_is_copied_and_inserted_with_every_field_of_a_code() {
+        let fields: BTreeSet<&str> = Field::NAMES.into_iter().filter(|name| *name != "merchant_id").collect();
+        let copied: BTreeSet<&str> = COLUMNS.into_iter().filter(|name| *name != "row_number").collect();
+        assert_eq!(copied, fields);
+        let columns = code_columns();
+        assert_eq!(columns.split(", ").collect::<BTreeSet<_>>(), fields);
+        // `CopyBuffer::push` sends them in this order.
+        assert_eq!(COLUMNS[1..], Field::NAMES[..9]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Inserting the clean rows of a chunk into production.
+
+use super::mark::staged_bounds;
+use super::tables::{LATE, bucket_table, code_columns, side_table};
+use crate::db::bind::Bind;
+use crate::db::connection::Session;
+use crate::db::error::DbResult;
+use crate::db::statement::Composed;
+use crate::domain::buckets::Chunk;
+use crate::domain::ids::{JobId, MerchantId};
+
+/// A query of the clean rows of a chunk, neither duplicate nor late, as `b`. The bounds are binds.
+fn select_clean<'a>(job: JobId, chunk: &'a Chunk, columns: &str, binds: &mut Vec<&'a dyn Bind>) -> String {
+    let condition = staged_bounds(chunk, binds);
+    format!(
+        "SELECT {columns} FROM {} b LEFT JOIN {} d USING (row_number) WHERE d.row_number IS NULL{condition}",
+        bucket_table(job, chunk.bucket),
+        side_table(job, chunk.number)
+    )
+}
+
+/// Inserts the clean rows of a chunk in order of code, and returns how many. Fails with `unique_violation` when one is in
+/// production by now.
+pub async fn insert_clean(
+    on: &dyn Session,
+    job: JobId,
+    merchant: MerchantId,
+    chunk: &Chunk,
+) -> DbResult<u64> {
+    let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
+    let columns = code_columns();
+    let rows = select_clean(job, chunk, &columns, &mut binds);
+    // What is the same in every row stays outside of the sort.
+    let statement = Composed {
+        name: "staging.insert",
+        sql: format!(
+            "-- staging.insert
+INSERT INTO onceload.codes (merchant_id, import_job_id, source, {columns})
+SELECT $1, $2, 'import', {columns} FROM ({rows} ORDER BY b.code) clean"
+        ),
+    };
+    statement.run_many(on, &binds).await
+}
+
+/// What inserting a chunk around codes that appeared since the marking did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InsertedAround {
+    /// Codes that were inserted.
+    pub inserted: i64,
+    /// Clean codes that were in production by now.
+    pub late: i64,
+    /// xor of the hashes of the late codes.
+    pub late_checksum: i64,
+}
+
+/// Inserts the clean rows of a chunk without those whose code is in production by now, and records these as late.
+pub async fn insert_around(
+    on: &dyn Session,
+    job: JobId,
+    merchant: MerchantId,
+    chunk: &Chunk,
+) -> DbResult<InsertedAround> {
+    let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
+    let rows = select_clean(job, chunk, "b.*", &mut binds);
+    let (columns, side) = (code_columns(), side_table(job, chunk.number));
+    let statement = Composed {
+        name: "staging.insert_around",
+        sql: format!(
+            "-- staging.insert_around
+WITH clean AS MATERIALIZED (
+    {rows}
+), inserted AS (
+    INSERT INTO onceload.codes (merchant_id, import_job_id, source, {columns})
+    SELECT $1, $2, 'import', {columns} FROM clean ORDER BY code
+    ON CONFLICT DO NOTHING
+    RETURNING code
+), late AS (
+    SELECT b.row_number, b.code FROM clean b WHERE NOT EXISTS (SELECT FROM inserted i WHERE i.code = b.code)
+), recorded AS (
+    INSERT INTO {side} SELECT row_number, {LATE} FROM late
+)
+SELECT (SELECT count(*) FROM inserted) AS inserted, count(*) AS late,
+       coalesce(bit_xor(hashtextextended(code, 0)), 0) AS late_checksum
+  FROM late"
+        ),
+    };
+    let row = statement.one(on, &binds).await?;
+    Ok(InsertedAround {
+        inserted: row.get("inserted"),
+        late: row.get("late"),
+        late_checksum: row.get("late_checksum"),
+    })
+}

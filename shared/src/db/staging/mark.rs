@@ -1,0 +1,161 @@
+//! Marking the duplicates of a chunk, looking at it again, and cutting a bucket that is too big.
+
+use super::tables::{EXISTING, INTERNAL, bucket_table, create_side, side_table};
+use crate::db::bind::Bind;
+use crate::db::connection::{Connection, Session};
+use crate::db::error::DbResult;
+use crate::db::statement::Composed;
+use crate::db::transaction::Transaction;
+use crate::domain::buckets::{Chunk, Range, split_points};
+use crate::domain::ids::{JobId, MerchantId};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// ` AND column >= $n AND column < $m` for the bounds that a range has; their values are appended to `binds`.
+pub(super) fn bounds<'a>(range: &'a Range, column: &str, binds: &mut Vec<&'a dyn Bind>) -> String {
+    let mut sql = String::new();
+    for (bound, operator) in [(&range.lower, ">="), (&range.upper, "<")] {
+        if let Some(bound) = bound {
+            binds.push(bound);
+            let _ = write!(sql, " AND {column} {operator} ${}", binds.len());
+        }
+    }
+    sql
+}
+
+/// The same for the rows of a chunk in its bucket: none where the chunk is the whole bucket.
+pub(super) fn staged_bounds<'a>(chunk: &'a Chunk, binds: &mut Vec<&'a dyn Bind>) -> String {
+    if chunk.whole { String::new() } else { bounds(&chunk.range, "b.code", binds) }
+}
+
+/// What marking one chunk found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marked {
+    /// Rows of the chunk.
+    pub rows: i64,
+    /// Second and later occurrences in the files.
+    pub internal: i64,
+    /// Codes that are in production.
+    pub existing: i64,
+    /// Both.
+    pub both: i64,
+    /// Neither.
+    pub clean: i64,
+    /// xor of `hashtextextended(code, 0)` of the clean codes: free of order.
+    pub clean_checksum: i64,
+}
+
+/// Makes the chunk's side table anew and writes its duplicates.
+pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk: &Chunk) -> DbResult<Marked> {
+    create_side(tx, job, chunk.number).await?;
+    let (table, side) = (bucket_table(job, chunk.bucket), side_table(job, chunk.number));
+    let mut binds: Vec<&dyn Bind> = vec![&merchant];
+    let staged_bounds = staged_bounds(chunk, &mut binds);
+    // The slice of production between the chunk's bounds is one range of one index, whatever else is there.
+    let code_bounds = bounds(&chunk.range, "code", &mut binds);
+    let statement = Composed {
+        name: "staging.mark",
+        sql: format!(
+            "-- staging.mark
+WITH seen AS (
+    SELECT b.row_number, b.code,
+           CASE WHEN row_number() OVER (PARTITION BY b.code ORDER BY b.row_number) > 1 THEN {INTERNAL} ELSE 0 END AS internal
+      FROM {table} b WHERE true{staged_bounds}
+), flagged AS MATERIALIZED (
+    SELECT s.row_number, (s.internal | CASE WHEN c.code IS NULL THEN 0 ELSE {EXISTING} END)::smallint AS flags,
+           hashtextextended(s.code, 0) AS hash
+      FROM seen s LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1{code_bounds}) c ON c.code = s.code
+), marked AS (
+    INSERT INTO {side} SELECT row_number, flags FROM flagged WHERE flags > 0
+)
+SELECT count(*) AS rows, count(*) FILTER (WHERE flags & {INTERNAL} > 0) AS internal,
+       count(*) FILTER (WHERE flags & {EXISTING} > 0) AS existing,
+       count(*) FILTER (WHERE flags = {INTERNAL} | {EXISTING}) AS both, count(*) FILTER (WHERE flags = 0) AS clean,
+       coalesce(bit_xor(hash) FILTER (WHERE flags = 0), 0) AS clean_checksum
+  FROM flagged"
+        ),
+    };
+    let row = statement.one(tx, &binds).await?;
+    // The export's joins depend on it.
+    tx.run("staging.analyze", &format!("-- staging.analyze\nANALYZE {side}")).await?;
+    Ok(Marked {
+        rows: row.get("rows"),
+        internal: row.get("internal"),
+        existing: row.get("existing"),
+        both: row.get("both"),
+        clean: row.get("clean"),
+        clean_checksum: row.get("clean_checksum"),
+    })
+}
+
+/// What looking at a marked chunk again found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rechecked {
+    /// Rows of the chunk.
+    pub rows: i64,
+    /// Rows that break a rule which the loader enforced: 0, unless somebody changed staging.
+    pub invalid: i64,
+    /// Rows whose code is in production now.
+    pub existing: i64,
+}
+
+/// Looks at a marked chunk again.
+pub async fn recheck(
+    on: &dyn Session,
+    job: JobId,
+    merchant: MerchantId,
+    chunk: &Chunk,
+) -> DbResult<Rechecked> {
+    let table = bucket_table(job, chunk.bucket);
+    let mut binds: Vec<&dyn Bind> = vec![&merchant];
+    let staged_bounds = staged_bounds(chunk, &mut binds);
+    let in_bucket = bounds(&chunk.range, "b.code", &mut binds);
+    let code_bounds = bounds(&chunk.range, "code", &mut binds);
+    let statement = Composed {
+        name: "staging.recheck",
+        sql: format!(
+            "-- staging.recheck
+SELECT count(*) AS rows,
+       count(*) FILTER (WHERE octet_length(b.code) NOT BETWEEN 1 AND 255 OR NOT (true{in_bucket})
+                           OR octet_length(b.serial) > 255 OR octet_length(b.sku) > 255
+                           OR octet_length(b.sku_name) > 255 OR octet_length(b.batch_code) > 255) AS invalid,
+       count(c.code) AS existing
+  FROM {table} b LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1{code_bounds}) c ON c.code = b.code
+ WHERE true{staged_bounds}"
+        ),
+    };
+    let row = statement.one(on, &binds).await?;
+    Ok(Rechecked { rows: row.get("rows"), invalid: row.get("invalid"), existing: row.get("existing") })
+}
+
+/// Points that cut a bucket into `parts`, from a sample of its rows, and how many rows each part holds.
+pub async fn cut(
+    connection: &Connection,
+    job: JobId,
+    bucket: usize,
+    parts: usize,
+    time_left: Duration,
+) -> DbResult<(Vec<String>, Vec<i64>)> {
+    let on = connection.with_patience(time_left);
+    let table = bucket_table(job, bucket);
+    let sample = Composed {
+        name: "staging.sample",
+        sql: format!("-- staging.sample\nSELECT code FROM {table} TABLESAMPLE SYSTEM (2) REPEATABLE (1)"),
+    };
+    let sample: Vec<String> = sample.all(&on, &[]).await?.iter().map(|row| row.get("code")).collect();
+    let points = split_points(sample, parts);
+    let count = Composed {
+        name: "staging.count_parts",
+        sql: format!(
+            "-- staging.count_parts
+SELECT width_bucket(code, $1::text[] COLLATE \"C\") AS part, count(*) AS rows FROM {table} GROUP BY 1"
+        ),
+    };
+    let mut rows = vec![0; points.len() + 1];
+    for row in count.all(&on, &[&points]).await? {
+        if let Some(slot) = usize::try_from(row.get::<_, i32>("part")).ok().and_then(|i| rows.get_mut(i)) {
+            *slot = row.get("rows");
+        }
+    }
+    Ok((points, rows))
+}

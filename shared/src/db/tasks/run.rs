@@ -1,0 +1,133 @@
+//! Carrying a task out: reading it, the fence that its execution works behind, and its end.
+
+use super::{FENCE, FIND, FINISH, GIVE_UP, SILENT};
+use crate::db::connection::Session;
+use crate::db::error::{DbError, DbResult};
+use crate::domain::ids::{JobId, MerchantId, TaskId};
+use crate::domain::step::{StepError, StepErrorKind, StepResult};
+use crate::domain::task::{Action, ClaimedCodes, ExportKind, TaskStatus};
+use serde_json::Value;
+use std::time::Duration;
+use tokio_postgres::Row;
+
+/// What a step needs to know of its task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// The task.
+    pub id: TaskId,
+    /// The import that it is about.
+    pub job: JobId,
+    /// Whose import that is.
+    pub merchant: MerchantId,
+    /// What is to be done.
+    pub action: Action,
+    /// What an export writes.
+    pub kind: Option<ExportKind>,
+    /// What a rollback does with claimed codes.
+    pub claimed: Option<ClaimedCodes>,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// What it came to.
+    pub result: Option<Value>,
+}
+
+impl Task {
+    fn read(row: &Row) -> Option<Self> {
+        Some(Self {
+            id: TaskId(row.get("id")),
+            job: JobId(row.get("job_id")),
+            merchant: MerchantId(row.get("merchant_id")),
+            action: Action::by_name(row.get("action"))?,
+            kind: row.get::<_, Option<&str>>("kind").and_then(ExportKind::by_name),
+            claimed: row.get::<_, Option<&str>>("claimed").and_then(ClaimedCodes::by_name),
+            status: TaskStatus::by_name(row.get("status"))?,
+            result: row.get("result"),
+        })
+    }
+
+    /// The folder of its files in the bucket.
+    pub fn reports(&self) -> String {
+        reports(self.merchant, self.job)
+    }
+}
+
+/// The folder of an import's reports in the bucket: `reports/{merchant}/{job}/`.
+pub fn reports(merchant: MerchantId, job: JobId) -> String {
+    format!("reports/{merchant}/{job}/")
+}
+
+fn superseded(task: TaskId) -> StepError {
+    let message = format!("task {task} is over: nobody waits for this any more");
+    StepError::new(StepErrorKind::Superseded, message)
+}
+
+/// Where a task stands for the step that is to do it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TaskState {
+    /// It is to be done.
+    ToDo(Task),
+    /// It was done before, with this result.
+    Done(Value),
+}
+
+/// Reads the task that a step was called for. One that was given up is `Superseded`.
+pub async fn begin_step(on: &dyn Session, id: TaskId, action: Action) -> StepResult<TaskState> {
+    let row = FIND.opt(on, &[&id]).await?;
+    let task = row.as_ref().and_then(Task::read).filter(|task| task.action == action);
+    let task = task.ok_or_else(|| StepError::invalid(format!("there is no {action} {id}")))?;
+    match (task.status, &task.result) {
+        (TaskStatus::Active, _) => Ok(TaskState::ToDo(task)),
+        (TaskStatus::Done, Some(result)) => Ok(TaskState::Done(result.clone())),
+        _ => Err(superseded(task.id)),
+    }
+}
+
+/// Locks the task until the transaction ends. Giving it up updates its row: that waits, or this refuses.
+pub async fn fence(on: &dyn Session, id: TaskId) -> StepResult<()> {
+    match FENCE.opt(on, &[&id]).await? {
+        Some(_) => Ok(()),
+        None => Err(superseded(id)),
+    }
+}
+
+/// Notes what the task came to. `Superseded` when it was given up meanwhile.
+pub async fn finish(on: &dyn Session, id: TaskId, result: &Value) -> StepResult<()> {
+    match FINISH.run_guarded(on, &[&id, result]).await? {
+        true => Ok(()),
+        false => Err(superseded(id)),
+    }
+}
+
+/// Ends a task that failed for good. A rollback gives its merchant's lease back. `false`: it was over.
+pub async fn give_up(on: &dyn Session, id: TaskId, why: &str) -> DbResult<bool> {
+    Ok(GIVE_UP.opt(on, &[&id, &why]).await?.is_some())
+}
+
+/// A task that an execution should be working on, and that has been silent for a while.
+#[derive(Debug, Clone)]
+pub struct SilentTask {
+    /// The task.
+    pub task: TaskId,
+    /// The import that it is about.
+    pub job: JobId,
+    /// What is to be done.
+    pub action: Action,
+    /// It was asked for more than ten minutes ago.
+    pub old: bool,
+}
+
+/// Tasks that have been silent for at least so long.
+pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<Vec<SilentTask>> {
+    let mut silent = Vec::new();
+    for row in SILENT.all(on, &[&for_at_least.as_secs_f64()]).await? {
+        let action: &str = row.get("action");
+        silent.push(SilentTask {
+            task: TaskId(row.get("id")),
+            job: JobId(row.get("job_id")),
+            action: Action::by_name(action)
+                .ok_or_else(|| DbError::defect(SILENT.name, format!("`{action}` is no action")))?,
+            old: row.get("old"),
+        });
+    }
+    Ok(silent)
+}

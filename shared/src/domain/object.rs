@@ -1,0 +1,23 @@
+//! An object of the bucket in one version.
+
+/// An object as it was when it was frozen: what is uploaded later under its key belongs to later jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenObject {
+    /// Its key in the bucket.
+    pub key: String,
+    /// `None` in a bucket without versions, where the etag pins it.
+    pub version_id: Option<String>,
+    /// S3's entity tag, in quotes.
+    pub etag: String,
+    /// Its size.
+    pub bytes: i64,
+}
+
+/// A source whose objects are known, each in one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenSource {
+    /// In order of their keys.
+    pub objects: Vec<FrozenObject>,
+    /// Names these objects with this mapping.
+    pub fingerprint: String,
+}

@@ -1,0 +1,131 @@
+//! The states of an import and the edges between them. The database enforces the same edges
+//! (trigger `codes_import_jobs_transition`); a test compares the two.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+macro_rules! statuses {
+    ($($variant:ident = $name:literal),* $(,)?) => {
+        /// `codes_import_jobs.status`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "docs/ARCHITECTURE.md draws the life of a job")]
+        pub enum Status { $($variant),* }
+
+        impl Status {
+            /// Every state.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name as users see it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+
+        impl std::str::FromStr for Status {
+            type Err = UnknownStatus;
+            fn from_str(name: &str) -> Result<Self, UnknownStatus> {
+                match name { $($name => Ok(Self::$variant),)* other => Err(UnknownStatus(other.to_owned())) }
+            }
+        }
+    };
+}
+
+statuses! {
+    Pending = "pending",
+    Loading = "loading",
+    Checking = "checking",
+    Validating = "validating",
+    AwaitingApproval = "awaiting_approval",
+    Processing = "processing",
+    Completed = "completed",
+    RolledBack = "rolled_back",
+    Failed = "failed",
+    Cancelled = "cancelled",
+    Expired = "expired",
+}
+
+/// A word that is no state of an import.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not a status of an import")]
+pub struct UnknownStatus(pub String);
+
+impl Status {
+    /// Whether the import is over. (`failed` may be retried, `completed` rolled back.)
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::RolledBack | Self::Failed | Self::Cancelled | Self::Expired)
+    }
+
+    /// Whether a function works on the import, which then holds the merchant's lease.
+    pub fn is_working(self) -> bool {
+        matches!(self, Self::Loading | Self::Checking | Self::Validating | Self::Processing)
+    }
+
+    /// Whether an import in this state may enter the next one.
+    pub fn may_become(self, next: Self) -> bool {
+        use Status::*;
+        match (self, next) {
+            (Pending, Loading) | (Loading, Checking) | (Checking, Validating) => true,
+            (Validating, AwaitingApproval | Completed | Checking) => true,
+            (AwaitingApproval, Processing | Expired) => true,
+            (Processing, Completed | Checking) => true,
+            (Checking | Validating | Processing, Loading) => true,
+            (Completed, RolledBack) | (Failed, Loading) => true,
+            (from, Failed | Cancelled) => !from.is_final(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_round_trip() {
+        for status in Status::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+            assert_eq!(serde_json::to_value(status).expect("json"), status.as_str());
+        }
+        assert!("done".parse::<Status>().is_err());
+    }
+
+    #[test]
+    fn every_state_is_reachable_and_every_unfinished_one_can_end() {
+        for status in Status::ALL {
+            let reachable =
+                *status == Status::Pending || Status::ALL.iter().any(|from| from.may_become(*status));
+            assert!(reachable, "{status:?}");
+            if !status.is_final() {
+                assert!(
+                    status.may_become(Status::Failed) && status.may_become(Status::Cancelled),
+                    "{status:?}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        /// However a job goes, codes are only ever inserted after an approval.
+        #[test]
+        fn no_walk_reaches_completed_from_processing_without_approval(steps in proptest::collection::vec(0usize..11, 1..40)) {
+            let (mut at, mut approved) = (Status::Pending, false);
+            for step in steps {
+                let next = Status::ALL[step];
+                if !at.may_become(next) {
+                    continue;
+                }
+                approved = match next {
+                    Status::Processing => { prop_assert_eq!(at, Status::AwaitingApproval); true }
+                    Status::Checking | Status::Loading => false,
+                    _ => approved,
+                };
+                if next == Status::Completed && at == Status::Processing {
+                    prop_assert!(approved);
+                }
+                at = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Delivers what the outbox promised: starts and stops of executions, answers to waiting tasks, events. A delivery may
+//! happen twice; it is named by the job, so the second does nothing.
+
+use super::app::App;
+use crate::db::outbox::{self, Due, Message, Promises};
+use crate::db::{DbResult, jobs};
+use crate::domain::ids::{JobId, TaskId};
+use crate::domain::status::Status;
+use crate::domain::task::Action;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
+use serde_json::{Value, json};
+
+/// What became of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Delivered, or left to the sweep.
+    Promised,
+    /// A start was refused for good; its job has failed.
+    Refused,
+}
+
+/// Why a message did not go out.
+#[derive(Debug)]
+enum Failure {
+    /// Worth trying again.
+    Later(String),
+    /// It will never be taken.
+    Refused(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Later(why)
+    }
+}
+
+/// Delivers these messages now. What can't be delivered stays in the outbox for the sweep.
+pub async fn deliver(app: &App, promises: Promises) -> Delivery {
+    let mut outcome = Delivery::Promised;
+    for id in promises.into_ids() {
+        match deliver_due(app, Some(id), 1).await {
+            Ok(sent) if sent.refused > 0 => outcome = Delivery::Refused,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(outbox_id = id, %error, "left to the sweep"),
+        }
+    }
+    outcome
+}
+
+/// Delivers what a request promised that died before it delivered. The sweep would do it later.
+pub async fn deliver_promised(app: &App) {
+    if let Err(error) = deliver_due(app, None, 5).await {
+        tracing::warn!(%error, "left to the sweep");
+    }
+}
+
+/// How many messages went out, and how many never will.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Messages that went out.
+    pub delivered: usize,
+    /// Starts that were refused for good.
+    pub refused: usize,
+}
+
+/// Delivers what is due, or one message.
+pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<Sent> {
+    let connection = app.db.connection().await?;
+    let due = outbox::take_due(&connection, id, limit).await?;
+    drop(connection);
+    let mut sent = Sent::default();
+    for message in due {
+        let outcome = send(app, &message).await;
+        let mut connection = app.db.connection().await?;
+        match outcome {
+            Ok(()) => {
+                outbox::record_delivered(&connection, message.id).await?;
+                sent.delivered += 1;
+            }
+            Err(Failure::Refused(error)) => {
+                tracing::error!(job_id = %message.job, outbox_id = message.id, error, "start refused");
+                jobs::close_refused(&mut connection, &message).await?;
+                sent.refused += 1;
+            }
+            Err(Failure::Later(error)) => {
+                tracing::warn!(job_id = %message.job, outbox_id = message.id, error, "delivery failed, will be repeated");
+                outbox::record_failed(&connection, message.id, &error).await?;
+            }
+        }
+    }
+    Ok(sent)
+}
+
+async fn send(app: &App, due: &Due) -> Result<(), Failure> {
+    match &due.message {
+        Message::StartExecution { attempt } => start_execution(app, due.job, *attempt).await,
+        Message::StopExecution { execution_arn } => Ok(stop_execution(app, execution_arn).await?),
+        Message::TaskSuccess { attempt } => Ok(task_success(app, due.job, *attempt).await?),
+        Message::TaskFailure { token } => {
+            let sent = app
+                .clients
+                .states()
+                .send_task_failure()
+                .task_token(token)
+                .error("Cancelled")
+                .cause("the import was cancelled")
+                .send()
+                .await;
+            Ok(gone_is_fine(sent.map(|_| ()))?)
+        }
+        Message::StateChanged => Ok(state_changed(app, due.job).await?),
+        Message::StartMaintenance { task, action } => {
+            Ok(start_maintenance(app, due.job, *task, *action).await?)
+        }
+    }
+}
+
+/// StartExecution's errors that no repetition mends (AWS Step Functions API Reference, "StartExecution").
+const REFUSALS: [&str; 6] = [
+    "InvalidArn",
+    "InvalidExecutionInput",
+    "InvalidName",
+    "StateMachineDeleting",
+    "StateMachineDoesNotExist",
+    "ValidationException",
+];
+
+async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Failure> {
+    let machine = app.config.state_machine_arn.as_deref();
+    let machine = machine.ok_or_else(|| Failure::Later("STATE_MACHINE_ARN is not set".into()))?;
+    let started = app
+        .clients
+        .states()
+        .start_execution()
+        .state_machine_arn(machine)
+        .name(format!("{job}-{attempt}"))
+        .input(json!({ "job_id": job, "attempt": attempt }).to_string())
+        .send()
+        .await;
+    match started {
+        Ok(_) => Ok(()),
+        // The first of two deliveries did it.
+        Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
+        Err(error) => {
+            let refused = error.code().is_some_and(|code| REFUSALS.contains(&code));
+            let why = DisplayErrorContext(error).to_string();
+            Err(if refused { Failure::Refused(why) } else { Failure::Later(why) })
+        }
+    }
+}
+
+/// One execution per task, whose name it has.
+async fn start_maintenance(app: &App, job: JobId, task: TaskId, action: Action) -> Result<(), String> {
+    let machine = app.config.maintenance_state_machine_arn.as_deref();
+    let started = app
+        .clients
+        .states()
+        .start_execution()
+        .state_machine_arn(machine.ok_or("MAINTENANCE_STATE_MACHINE_ARN is not set")?)
+        .name(maintenance_name(task, action))
+        .input(json!({ "action": action, "task_id": task, "job_id": job }).to_string())
+        .send()
+        .await;
+    match started {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+fn maintenance_name(task: TaskId, action: Action) -> String {
+    format!("{action}-{task}")
+}
+
+/// The ARN of a task's execution (AWS Step Functions, "resource types": `execution:{machine}:{name}`).
+pub fn maintenance_execution(machine: &str, task: TaskId, action: Action) -> String {
+    format!("{}:{}", machine.replacen(":stateMachine:", ":execution:", 1), maintenance_name(task, action))
+}
+
+async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
+    let stopped = app
+        .clients
+        .states()
+        .stop_execution()
+        .execution_arn(arn)
+        .error("Superseded")
+        .cause("another import took over")
+        .send()
+        .await;
+    match stopped {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(()),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+/// The token is the job's present one: a repeated task may have brought a new one since the approval.
+async fn task_success(app: &App, job: JobId, attempt: i32) -> Result<(), String> {
+    let connection = app.db.connection().await.map_err(|e| e.to_string())?;
+    let found = jobs::find(&connection, job).await.map_err(|e| e.to_string())?;
+    drop(connection);
+    let token = match found {
+        Some(found) if found.attempt == attempt && found.status == Status::Processing => found.task_token,
+        // It has moved on: nobody waits for this any more.
+        _ => return Ok(()),
+    };
+    let Some(token) = token else { return Ok(()) };
+    let sent = app
+        .clients
+        .states()
+        .send_task_success()
+        .task_token(token)
+        .output(json!({ "approved": true }).to_string())
+        .send()
+        .await;
+    gone_is_fine(sent.map(|_| ()))
+}
+
+/// A token that was answered before, or whose execution is over, needs no answer.
+fn gone_is_fine<E, R>(sent: Result<(), aws_sdk_sfn::error::SdkError<E, R>>) -> Result<(), String>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    match sent {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.code(), Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken")) => {
+            Ok(())
+        }
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+/// `ImportStateChanged`, with what the job is now.
+async fn state_changed(app: &App, job: JobId) -> Result<(), String> {
+    let detail = event_detail(app, job).await.map_err(|e| e.to_string())?;
+    let Some(detail) = detail else { return Ok(()) };
+    let entry = PutEventsRequestEntry::builder()
+        .event_bus_name(&app.config.event_bus_name)
+        .source("onceload")
+        .detail_type("ImportStateChanged")
+        .detail(detail.to_string())
+        .build();
+    let put = app.clients.events().put_events().entries(entry).send().await;
+    match put {
+        Ok(put) if put.failed_entry_count() == 0 => Ok(()),
+        Ok(put) => Err(format!("{:?}", put.entries())),
+        Err(error) => Err(DisplayErrorContext(error).to_string()),
+    }
+}
+
+/// The members of the event's detail, as the API shows them.
+const DETAIL: [&str; 11] = [
+    "job_id",
+    "merchant_id",
+    "status",
+    "attempt",
+    "created_at",
+    "created_by",
+    "completed_at",
+    "rolled_back_at",
+    "counts",
+    "blocked",
+    "error_message",
+];
+
+async fn event_detail(app: &App, job: JobId) -> DbResult<Option<Value>> {
+    let connection = app.db.connection().await?;
+    let Some(found) = jobs::find(&connection, job).await? else { return Ok(None) };
+    let view = jobs::find_view(&connection, &[found.merchant], job).await?;
+    Ok(view.map(|view| {
+        let view = json!(view);
+        Value::Object(DETAIL.iter().map(|name| ((*name).to_owned(), view[*name].clone())).collect())
+    }))
+}

@@ -1,0 +1,110 @@
+//! `main` of a step: logs, configuration and clients once, then one invocation after the other.
+
+use super::app::App;
+use crate::db::Usage;
+use crate::domain::step::{StepError, StepErrorKind, StepResult, list_causes};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tracing_subscriber::filter::LevelFilter;
+
+/// The time that an invocation has left.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    deadline: SystemTime,
+}
+
+/// Time that is kept back to roll back, to record and to answer.
+const RESERVE: Duration = Duration::from_secs(5);
+
+impl Budget {
+    /// The time until this instant, when Lambda ends the invocation.
+    pub fn until(deadline: SystemTime) -> Self {
+        Self { deadline }
+    }
+
+    /// So much time, from now.
+    pub fn of(left: Duration) -> Self {
+        Self { deadline: SystemTime::now() + left + RESERVE }
+    }
+
+    /// The time that is left for work: a second at least, since a limit of 0 means no limit.
+    pub fn left(&self) -> Duration {
+        let left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        left.saturating_sub(RESERVE).max(Duration::from_secs(1))
+    }
+}
+
+/// Begins to log as Lambda's logging controls ask for: at `AWS_LAMBDA_LOG_LEVEL`, else `RUST_LOG`, else INFO; as JSON if
+/// `AWS_LAMBDA_LOG_FORMAT` says so. The level is for the whole program: directives for parts of it are not understood.
+pub fn init_logs() {
+    let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let level = |name| match text(name)?.as_str() {
+        "FATAL" => Some(LevelFilter::ERROR),
+        level => level.parse().ok(),
+    };
+    let level = level("AWS_LAMBDA_LOG_LEVEL").or_else(|| level("RUST_LOG")).unwrap_or(LevelFilter::INFO);
+    // Lambda adds the time to each line.
+    let logs = tracing_subscriber::fmt().with_target(false).without_time().with_max_level(level);
+    match text("AWS_LAMBDA_LOG_FORMAT") {
+        Some(format) if format.eq_ignore_ascii_case("json") => logs.json().init(),
+        _ => logs.init(),
+    }
+}
+
+/// Serves a step of the state machine. Each error is logged here, once, with its causes; the state machine gets the
+/// stable name and the message.
+pub async fn serve_step<I, O, F, Fut>(connections: usize, handler: F) -> Result<(), Error>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    F: Fn(App, I, Budget) -> Fut,
+    Fut: Future<Output = StepResult<O>>,
+{
+    init_logs();
+    let app = App::from_env(Usage::step(connections)).await?;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
+        let (app, handler) = (app.clone(), &handler);
+        async move {
+            let budget = Budget::until(UNIX_EPOCH + Duration::from_millis(event.context.deadline));
+            invoke(app, event.payload, budget, handler).await.map_err(|error| report(&error))
+        }
+    }))
+    .await
+}
+
+/// One invocation of a step. Its connections may have died while the environment was frozen: the first statement, which
+/// only looks, finds out.
+pub async fn invoke<I, O, F, Fut>(
+    app: App,
+    payload: serde_json::Value,
+    budget: Budget,
+    handler: F,
+) -> StepResult<O>
+where
+    I: DeserializeOwned,
+    F: Fn(App, I, Budget) -> Fut,
+    Fut: Future<Output = StepResult<O>>,
+{
+    let input = parse(payload)?;
+    app.db.ping().await?;
+    handler(app, input, budget).await
+}
+
+fn parse<I: DeserializeOwned>(payload: serde_json::Value) -> StepResult<I> {
+    serde_path_to_error::deserialize(payload)
+        .map_err(|error| StepError::invalid(format!("input: `{}`: {}", error.path(), error.inner())))
+}
+
+/// Logs an error with its causes and turns it into what the runtime sends.
+fn report(error: &StepError) -> Diagnostic {
+    let causes = list_causes(error);
+    match error.kind {
+        StepErrorKind::Internal => {
+            tracing::error!(error_type = error.kind.as_str(), message = %error, causes, "step failed")
+        }
+        _ => tracing::warn!(error_type = error.kind.as_str(), message = %error, causes, "step stopped"),
+    }
+    Diagnostic { error_type: error.kind.as_str().to_owned(), error_message: error.message.clone() }
+}

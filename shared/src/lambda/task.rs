@@ -1,0 +1,63 @@
+//! A step of the state machine `maintenance`: its input, and giving up a task whose step failed for good.
+
+use super::app::App;
+use crate::db::tasks;
+use crate::domain::ids::{JobId, TaskId};
+use crate::domain::step::StepResult;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What a state machine caught: `Error` is the step's `errorType`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Caught {
+    /// The step's `errorType`.
+    pub error: String,
+    /// Lambda's envelope with the message, or a text.
+    #[serde(default)]
+    pub cause: String,
+}
+
+impl Caught {
+    /// The step's message without Lambda's envelope, where there is one.
+    pub fn message(&self) -> Option<String> {
+        serde_json::from_str::<Value>(&self.cause)
+            .ok()
+            .and_then(|cause| cause.get("errorMessage").and_then(Value::as_str).map(str::to_owned))
+            .filter(|message| !message.is_empty())
+    }
+
+    /// The message, or what else is known.
+    pub fn describe(&self) -> String {
+        self.message().unwrap_or_else(|| {
+            let cause: String = self.cause.chars().take(500).collect();
+            match cause.is_empty() {
+                true => format!("the step ended with {}", self.error),
+                false => format!("the step ended with {}: {cause}", self.error),
+            }
+        })
+    }
+}
+
+/// One task; with `error`, what its step has failed with for good.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskInput {
+    /// The task.
+    pub task_id: TaskId,
+    /// The import that it is about.
+    pub job_id: JobId,
+    /// What its step failed with for good.
+    #[serde(default)]
+    pub error: Option<Caught>,
+}
+
+/// Ends the task as failed. A rollback gives its lease back; what it may have committed stays.
+pub async fn give_up(app: &App, task: TaskId, caught: &Caught) -> StepResult<Value> {
+    let connection = app.db.connection().await?;
+    let cause = caught.describe();
+    let given_up = tasks::give_up(&connection, task, &cause).await?;
+    // Somebody else has ended the task: nobody waits for this execution.
+    let error = if given_up { caught.error.as_str() } else { "Superseded" };
+    Ok(json!({ "task_id": task, "error": error, "cause": cause }))
+}

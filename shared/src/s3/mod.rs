@@ -1,0 +1,5 @@
+//! Objects of the bucket: reading, linking, uploading. Knows no database.
+
+pub mod gzip_upload;
+pub mod objects;
+pub mod uploads;

@@ -1,0 +1,64 @@
+//! Inspects a file before anything is loaded: its layout from the head, and a sample of its codes.
+
+use crate::csv::head::{Head, decompress_head, sample_codes};
+use crate::csv::layout::read_layout;
+use crate::domain::fault::Fault;
+use crate::domain::field::Mapping;
+use crate::domain::layout::{Compression, Layout};
+use crate::domain::object::FrozenObject;
+use crate::domain::step::StepResult;
+use crate::s3::objects::Objects;
+
+/// How much of a file inspection fetches: enough for a header of 64 KiB and some records, compressed or not.
+const HEAD_BYTES: i64 = 128 * 1024;
+/// How many places inside of a large file the sample is taken from, and how many bytes at each.
+const PROBES: i64 = 3;
+const PROBE_BYTES: i64 = 16 * 1024;
+
+/// What inspecting a file found.
+#[derive(Debug, Clone)]
+pub struct Inspected {
+    /// Its layout.
+    pub layout: Layout,
+    /// Codes from several places of the file; they only decide where staging is cut.
+    pub sample: Vec<String>,
+}
+
+/// Reads the head of a file and its layout. The outer error is S3's, the inner one the file's.
+pub async fn read_head(
+    objects: &Objects,
+    object: &FrozenObject,
+    mapping: &Mapping,
+) -> StepResult<Result<(Layout, Head), Fault>> {
+    let bytes = objects.range(object, 0..=HEAD_BYTES - 1).await?;
+    let compression = Compression::of(&bytes);
+    let head = match decompress_head(bytes, compression, object.bytes <= HEAD_BYTES).await {
+        Ok(head) => head,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    Ok(read_layout(&head.text, head.ended, compression, mapping).map(|layout| (layout, head)))
+}
+
+/// Reads the head of a file, its layout, and a sample of its codes.
+pub async fn inspect(
+    objects: &Objects,
+    object: &FrozenObject,
+    mapping: &Mapping,
+    probe: bool,
+) -> StepResult<Result<Inspected, Fault>> {
+    let (layout, head) = match read_head(objects, object, mapping).await? {
+        Ok(found) => found,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    let mut sample = sample_codes(&head.text, &layout, 1).await;
+    if probe && layout.compression == Compression::None && object.bytes > 8 * HEAD_BYTES {
+        for place in 1..=PROBES {
+            let at = object.bytes / (PROBES + 1) * place;
+            let piece = objects.range(object, at..=at + PROBE_BYTES - 1).await?;
+            // The first line is torn.
+            let from = memchr::memchr(b'\n', &piece).map_or(piece.len(), |i| i + 1);
+            sample.extend(sample_codes(&piece[from..], &layout, 0).await);
+        }
+    }
+    Ok(Ok(Inspected { layout, sample }))
+}

@@ -1,0 +1,4 @@
+//! What an import reads: which objects in which versions, and what their heads say.
+
+pub mod inspect;
+pub mod resolve;
