@@ -1,30 +1,32 @@
-//! A migrated database of its own for each test, copied from a template that is made once per version of
-//! `migrations/`. No PostgreSQL is an error, never a reason to skip.
+//! A migrated database for each test, copied from a template that is made once per version of `migrations/`. A
+//! missing PostgreSQL fails the test; it never skips it.
 
+use crate::wait;
 use sha2::{Digest, Sha256};
-use shared::db::Database;
+use shared::db::{Database, STATEMENTS, Usage};
 use std::path::Path;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use std::time::Duration;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 /// The ordinary role that owns the schema and that the functions connect as.
 pub const ROLE: &str = "onceload";
-/// Serialises making the template, between threads and between processes.
+/// The advisory lock under which one process makes the template.
 const TEMPLATE_LOCK: i64 = 0x6f6e_6365_7465_7374;
 
-/// The server that the tests were given.
+/// The PostgreSQL server that the tests run on.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// `user:password@` as it stands in the URL, then `host:port`.
     user: String,
     password: Option<String>,
+    /// `host:port`
     address: String,
-    /// `host:port` of a transaction-mode pooler before it, through which functions then go.
+    /// `host:port` of a transaction-mode pooler through which the functions connect.
     pooler: Option<String>,
 }
 
 impl Server {
-    /// From `ONCELOAD_TEST_DATABASE_URL`, which `cargo xtask test` sets: a superuser's URL. With
-    /// `ONCELOAD_TEST_PGBOUNCER_URL`, functions go through that pooler; what the tests do themselves doesn't.
+    /// Reads the superuser's URL from `ONCELOAD_TEST_DATABASE_URL`, which `cargo xtask test` sets. With
+    /// `ONCELOAD_TEST_PGBOUNCER_URL` the functions connect through that pooler; the tests themselves never do.
     pub fn from_env() -> Self {
         let url = std::env::var("ONCELOAD_TEST_DATABASE_URL")
             .expect("the tests need a PostgreSQL of their own: run `cargo xtask test`");
@@ -58,14 +60,16 @@ impl Server {
         self.url(&self.user, database)
     }
 
-    /// Makes the ordinary role where it is missing, and the role that reads reports.
-    async fn provide_roles(&self, admin: &Client) {
+    /// Creates the owner's role and the role that reads reports, unless they exist.
+    async fn create_roles(&self, admin: &Client) {
         let password = self.password.as_deref().unwrap_or(ROLE);
         let sql = format!(
             "DO $$ BEGIN
                  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ROLE}') THEN
                      CREATE ROLE {ROLE} LOGIN PASSWORD '{password}';
                  END IF;
+                 -- A name without its schema fails.
+                 ALTER ROLE {ROLE} SET search_path = '';
                  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'onceload_reader') THEN
                      CREATE ROLE onceload_reader NOLOGIN;
                  END IF;
@@ -74,8 +78,8 @@ impl Server {
         admin.batch_execute(&sql).await.expect("making the roles");
     }
 
-    /// The migrated template for these migrations; made by whoever comes first.
-    pub async fn template(&self) -> String {
+    /// The migrated template for these migrations; the first caller makes it.
+    pub async fn ensure_template(&self) -> String {
         let name = format!("onceload_template_{}", migrations_hash());
         let admin = connect(&self.admin_url("postgres")).await;
         admin
@@ -84,18 +88,18 @@ impl Server {
             .expect("template lock");
         let made = format!("SELECT 1 FROM pg_database WHERE datname = '{name}' AND datistemplate");
         if rows(&admin, &made).await.is_empty() {
-            self.provide_roles(&admin).await;
+            self.create_roles(&admin).await;
             for sql in
                 [format!("DROP DATABASE IF EXISTS {name}"), format!("CREATE DATABASE {name} OWNER {ROLE}")]
             {
                 admin.batch_execute(&sql).await.expect("making the template");
             }
-            let db = Database::new(&self.url(ROLE, &name), 1, None).expect("pool");
+            let db = Database::new(&self.url(ROLE, &name), Usage::step(1), None).expect("pool");
             let connection = db.connection().await.expect("connecting to the template");
             shared::db::migrate::migrate(connection).await.expect("migrating the template");
             drop(db);
-            self.quiet(&admin, &name).await;
-            // Also says that it is complete.
+            self.wait_for_disconnect(&admin, &name).await;
+            // The flag also records that the template is complete.
             admin
                 .batch_execute(&format!("ALTER DATABASE {name} IS_TEMPLATE true"))
                 .await
@@ -108,28 +112,27 @@ impl Server {
         name
     }
 
-    /// A database that somebody is connected to can't be copied.
-    async fn quiet(&self, admin: &Client, name: &str) {
+    /// PostgreSQL copies a database only while nothing is connected to it.
+    async fn wait_for_disconnect(&self, admin: &Client, name: &str) {
         let busy = format!("SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'");
-        while !rows(admin, &busy).await.is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let gone = async || rows(admin, &busy).await.is_empty().then_some(());
+        wait::until("the template's connections to close", Duration::from_millis(10), gone).await;
     }
 
-    /// A new, migrated database.
-    pub async fn database(&self) -> TestDb {
-        let template = self.template().await;
-        self.copy_of(&template).await
+    /// Creates a migrated database.
+    pub async fn create_database(&self) -> TestDb {
+        let template = self.ensure_template().await;
+        self.copy(&template).await
     }
 
-    /// A new database without anything in it.
-    pub async fn empty_database(&self) -> TestDb {
-        // Makes the roles as well.
-        self.template().await;
-        self.copy_of("template1").await
+    /// Creates a database without a schema.
+    pub async fn create_empty_database(&self) -> TestDb {
+        // This creates the roles, too.
+        self.ensure_template().await;
+        self.copy("template1").await
     }
 
-    async fn copy_of(&self, template: &str) -> TestDb {
+    async fn copy(&self, template: &str) -> TestDb {
         let name = format!("onceload_test_{}", uuid::Uuid::now_v7().simple());
         let admin = connect(&self.admin_url("postgres")).await;
         let sql = format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {ROLE}");
@@ -139,7 +142,7 @@ impl Server {
     }
 }
 
-/// One test's database. Dropped with the value.
+/// One test's database; dropping the value drops the database.
 pub struct TestDb {
     pub server: Server,
     pub name: String,
@@ -148,36 +151,40 @@ pub struct TestDb {
 
 impl TestDb {
     pub async fn new() -> Self {
-        Server::from_env().database().await
+        Server::from_env().create_database().await
     }
 
-    /// The URL that functions get: the ordinary role, through the pooler if there is one.
+    /// The URL that the functions get: the ordinary role, through the pooler if there is one.
     pub fn url(&self) -> String {
-        let address = self.server.pooler.as_deref().unwrap_or(&self.server.address);
-        self.server.url_at(address, ROLE, &self.name)
+        self.server.url_at(&self.address(), ROLE, &self.name)
     }
 
-    /// The URL past any pooler, as `migrate` gets it.
+    /// `host:port` of what functions connect to: the server, or the pooler before it.
+    pub fn address(&self) -> String {
+        self.server.pooler.as_ref().unwrap_or(&self.server.address).clone()
+    }
+
+    /// The URL that `migrate` gets: the ordinary role, without the pooler.
     pub fn direct_url(&self) -> String {
         self.server.url(ROLE, &self.name)
     }
 
-    /// A pool as a function has one.
+    /// A pool like a function's.
     pub fn pool(&self, connections: usize) -> Database {
-        Database::new(&self.url(), connections, None).expect("pool")
+        Database::new(&self.url(), Usage::step(connections), None).expect("pool")
     }
 
-    /// One more connection of the ordinary role, for the test itself.
+    /// Opens another connection of the ordinary role for the test.
     pub async fn connect(&self) -> Client {
         connect(&self.direct_url()).await
     }
 
-    /// A connection of the superuser.
-    pub async fn admin(&self) -> Client {
+    /// Opens a connection of the superuser.
+    pub async fn connect_as_admin(&self) -> Client {
         connect(&self.server.admin_url(&self.name)).await
     }
 
-    /// Connects again, after the server has been away.
+    /// Connects again after the server was down.
     pub async fn reconnect(&mut self) {
         self.client = self.connect().await;
     }
@@ -187,16 +194,14 @@ impl TestDb {
         self.client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     }
 
-    /// Rows as PostgreSQL prints them.
-    pub async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+    /// Rows as PostgreSQL prints them; NULL is empty.
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         rows(&self.client, sql).await
     }
 
-    /// One value of one row, or "" for NULL.
+    /// The only value of the only row; NULL is empty.
     pub async fn value(&self, sql: &str) -> String {
-        let rows = self.rows(sql).await;
-        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
-        rows[0][0].clone().unwrap_or_default()
+        value(&self.client, sql).await
     }
 
     /// One number.
@@ -205,21 +210,44 @@ impl TestDb {
         value.parse().unwrap_or_else(|_| panic!("{sql}: `{value}` is no number"))
     }
 
-    /// One column of all rows.
+    /// The first column of all rows.
     pub async fn column(&self, sql: &str) -> Vec<String> {
-        self.rows(sql).await.into_iter().map(|row| row[0].clone().unwrap_or_default()).collect()
+        self.rows(sql).await.into_iter().map(|mut row| row.swap_remove(0)).collect()
     }
 
-    /// Asks again until it is true. Panics after half a minute.
+    /// Repeats the query until it answers true.
     pub async fn until(&self, what: &str, sql: &str) {
-        let started = std::time::Instant::now();
-        loop {
-            if self.rows(sql).await.first().and_then(|row| row[0].as_deref()) == Some("t") {
-                return;
-            }
-            assert!(started.elapsed().as_secs() < 30, "waited in vain for: {what}");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let holds = async || self.rows(sql).await.first().is_some_and(|row| row[0] == "t").then_some(());
+        wait::until(what, Duration::from_millis(10), holds).await;
+    }
+
+    /// Waits until a statement of this name runs; names stand in the statements' first lines.
+    pub async fn wait_for_running(&self, statement: &str) {
+        assert_named(statement);
+        let sql = format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity
+              WHERE datname = current_database() AND state = 'active' AND query LIKE '-- {statement}%'"
+        );
+        self.until(&format!("{statement} to run"), &sql).await;
+    }
+
+    /// Waits until a statement of this name waits for a lock.
+    pub async fn wait_for_blocked(&self, statement: &str) {
+        assert_named(statement);
+        let sql = format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity
+              WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '-- {statement}%'"
+        );
+        self.until(&format!("{statement} to wait for a lock"), &sql).await;
+    }
+
+    /// Waits until no backend works in a transaction of this name: after a kill, the server notices by itself.
+    pub async fn wait_for_end(&self, transaction: &str) {
+        let sql = format!(
+            "SELECT count(*) = 0 FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name = 'onceload {transaction}'"
+        );
+        self.until(&format!("the end of transaction {transaction}"), &sql).await;
     }
 }
 
@@ -240,6 +268,12 @@ impl Drop for TestDb {
     }
 }
 
+/// Fails at once if no statement has this name. Statements on staging are composed, so no list has them.
+fn assert_named(statement: &str) {
+    let exists = STATEMENTS.into_iter().flatten().any(|named| named.name.starts_with(statement));
+    assert!(exists || statement.starts_with("staging."), "no statement is named {statement}");
+}
+
 /// Connects; the connection lives as long as the client.
 pub async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
@@ -249,21 +283,29 @@ pub async fn connect(url: &str) -> Client {
     client
 }
 
-/// Rows as PostgreSQL prints them.
-pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<Option<String>>> {
+/// Rows as PostgreSQL prints them; NULL is empty.
+pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
     let messages = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    let text = |row: &SimpleQueryRow| {
+        (0..row.len()).map(|column| row.get(column).unwrap_or_default().to_owned()).collect()
+    };
     messages
         .iter()
         .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
-            }
+            SimpleQueryMessage::Row(row) => Some(text(row)),
             _ => None,
         })
         .collect()
 }
 
-/// Names the schema that `migrations/` make.
+/// The only value of the only row; NULL is empty.
+pub async fn value(client: &Client, sql: &str) -> String {
+    let mut rows = rows(client, sql).await;
+    assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+    rows.remove(0).swap_remove(0)
+}
+
+/// Names the version of `migrations/`.
 fn migrations_hash() -> String {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
     let mut files: Vec<_> = std::fs::read_dir(&directory)

@@ -1,7 +1,7 @@
-//! A test's world: its database, its S3, the functions' `App` on both, merchants and users.
+//! A test's world: its database, its S3, the functions' `App` on both, a merchant and one of its members.
 
 use crate::db::TestDb;
-use crate::drive::Run;
+use crate::execution::{Run, State};
 use crate::objects::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -10,17 +10,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use shared::db::decisions::Actor;
+use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
-use shared::edge::aws::Clients;
-use shared::edge::objects::Objects;
-use shared::edge::{App, Config};
+use shared::lambda::clients::Clients;
+use shared::lambda::{App, Config};
+use shared::s3::objects::Objects;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 /// Everything that one test works with.
-pub struct Bench {
+pub struct World {
     pub db: TestDb,
     pub s3: TestS3,
     pub app: App,
@@ -29,98 +29,168 @@ pub struct Bench {
     pub actor: Actor,
 }
 
-impl Bench {
+impl World {
+    /// A world on a new database.
     pub async fn new() -> Self {
-        Self::on(TestDb::new().await).await
+        Self::with_database(TestDb::new().await).await
     }
 
-    pub async fn on(db: TestDb) -> Self {
+    pub async fn with_database(db: TestDb) -> Self {
         let s3 = TestS3::start().await;
-        let app = app(&db, &s3);
+        let app = build_app(&db, &s3);
         let merchant = add_merchant(&db, "First").await;
         let actor = add_member(&db, merchant).await;
         Self { db, s3, app, merchant, actor }
     }
 
+    /// The functions' `App` with a pool of its own, as another environment of the function has.
+    pub fn app_with_pool(&self, connections: usize) -> App {
+        App { db: self.db.pool(connections), ..self.app.clone() }
+    }
+
     /// `import/{merchant}/{name}`.
-    pub fn import_key(&self, name: &str) -> String {
+    pub fn key_under_import(&self, name: &str) -> String {
         format!("import/{}/{name}", self.merchant)
     }
 
     /// `stage/{merchant}/{name}`.
-    pub fn stage_key(&self, name: &str) -> String {
+    pub fn key_under_stage(&self, name: &str) -> String {
         format!("stage/{}/{name}", self.merchant)
     }
 
     /// Puts a CSV under `stage/` and returns its key.
-    pub fn stage(&self, name: &str, body: impl Into<crate::Body>) -> String {
-        let key = self.stage_key(name);
+    pub fn upload(&self, name: &str, body: impl Into<crate::Body>) -> String {
+        let key = self.key_under_stage(name);
         self.s3.put(&key, body);
         key
     }
 
-    /// Codes that the merchant has already.
+    /// Inserts codes that the merchant already has.
     pub async fn add_codes(&self, codes: &[&str]) {
         for code in codes {
             let quoted = code.replace('\'', "''");
-            let sql =
-                format!("INSERT INTO codes (merchant_id, code) VALUES ('{}', '{quoted}')", self.merchant);
+            let sql = format!(
+                "INSERT INTO onceload.codes (merchant_id, code) VALUES ('{}', '{quoted}')",
+                self.merchant
+            );
             self.db.exec(&sql).await;
         }
     }
 
-    /// An execution by hand for these keys.
-    pub fn request(&self, files: &[&str]) -> Run {
+    /// Inserts a code in a transaction that stays open: an insert of the same code waits for its end.
+    pub async fn hold_code(&self, code: &str) -> HeldCode {
+        let client = self.db.connect().await;
+        let sql = format!(
+            "BEGIN; INSERT INTO onceload.codes (merchant_id, code) VALUES ('{}', '{code}')",
+            self.merchant
+        );
+        client.batch_execute(&sql).await.expect("a code in an open transaction");
+        HeldCode(client)
+    }
+
+    /// An execution that somebody starts by hand for these keys.
+    pub fn import_objects(&self, files: &[&str]) -> Run {
         Run::new(&self.app, json!({ "merchant_id": self.merchant, "files": files }))
     }
 
-    /// An execution by hand for one new file under `stage/`.
-    pub fn file(&self, name: &str, body: impl Into<crate::Body>) -> Run {
-        self.request(&[&self.stage(name, body)])
+    /// Uploads a file under `stage/`; the execution that somebody starts by hand for it.
+    pub fn import_file(&self, name: &str, body: impl Into<crate::Body>) -> Run {
+        self.import_objects(&[&self.upload(name, body)])
+    }
+
+    /// Imports a new file to its end and approves it on the way.
+    pub async fn import_to_end(&self, name: &str, body: impl Into<crate::Body>) -> Run {
+        let mut run = self.import_file(name, body);
+        run.finish(&self.actor).await.expect(State::Done);
+        run
+    }
+
+    /// Imports a new file until it waits for approval.
+    pub async fn import_until_approval(&self, name: &str, body: impl Into<crate::Body>) -> Run {
+        let mut run = self.import_file(name, body);
+        run.until(State::InsertCodes).await.expect(State::InsertCodes);
+        run
     }
 
     /// The job's row.
-    pub async fn job(&self, job: JobId) -> Value {
-        let text =
-            self.db.value(&format!("SELECT to_jsonb(j) FROM codes_import_jobs j WHERE id = '{job}'")).await;
+    pub async fn read_job(&self, job: JobId) -> Value {
+        let text = self
+            .db
+            .value(&format!("SELECT to_jsonb(j) FROM onceload.codes_import_jobs j WHERE id = '{job}'"))
+            .await;
         serde_json::from_str(&text).expect("a row as JSON")
     }
 
-    pub async fn status(&self, job: JobId) -> String {
-        self.db.value(&format!("SELECT status FROM codes_import_jobs WHERE id = '{job}'")).await
+    pub async fn read_status(&self, job: JobId) -> String {
+        self.db.value(&format!("SELECT status FROM onceload.codes_import_jobs WHERE id = '{job}'")).await
     }
 
-    /// Kinds of the messages that this job has left in the outbox, in order.
-    pub async fn outbox(&self, job: JobId) -> Vec<String> {
-        self.db.column(&format!("SELECT kind FROM outbox WHERE job_id = '{job}' ORDER BY id")).await
+    /// The kinds of the job's messages in the outbox, in order.
+    pub async fn read_outbox(&self, job: JobId) -> Vec<String> {
+        self.db.column(&format!("SELECT kind FROM onceload.outbox WHERE job_id = '{job}' ORDER BY id")).await
+    }
+
+    /// How many rows the job has in staging.
+    pub async fn count_staged(&self, job: JobId) -> i64 {
+        self.db.int(&format!("SELECT count(*) FROM onceload.codes_check_temp('{job}')")).await
+    }
+
+    /// How many codes in production come from the job.
+    pub async fn count_codes_of(&self, job: JobId) -> i64 {
+        self.db.int(&format!("SELECT count(*) FROM onceload.codes WHERE import_job_id = '{job}'")).await
+    }
+
+    /// The merchant's epoch, which every rollback raises.
+    pub async fn read_codes_epoch(&self) -> i64 {
+        self.db
+            .int(&format!("SELECT codes_epoch FROM onceload.merchants WHERE id = '{}'", self.merchant))
+            .await
     }
 
     /// How many codes the merchant has.
-    pub async fn codes(&self) -> i64 {
-        self.db.int(&format!("SELECT count(*) FROM codes WHERE merchant_id = '{}'", self.merchant)).await
+    pub async fn count_codes(&self) -> i64 {
+        self.db
+            .int(&format!("SELECT count(*) FROM onceload.codes WHERE merchant_id = '{}'", self.merchant))
+            .await
     }
 }
 
-/// The functions' `App` on these. Nobody listens where Step Functions and EventBridge would be: what is to be
-/// delivered stays in the outbox, where a test finds it.
-pub fn app(db: &TestDb, s3: &TestS3) -> App {
+/// A code that another writer has inserted, but not committed.
+pub struct HeldCode(tokio_postgres::Client);
+
+impl HeldCode {
+    /// Rolls the insert back.
+    pub async fn release(self) {
+        self.0.batch_execute("ROLLBACK").await.expect("a rollback");
+    }
+}
+
+/// The functions' `App` with a database and a bucket. Nothing listens at the endpoint of Step Functions and
+/// EventBridge, so undelivered messages stay in the outbox, where a test finds them.
+fn build_app(db: &TestDb, s3: &TestS3) -> App {
     let aws = sdk_config(&s3.endpoint, 3);
     App {
-        config: Config {
-            bucket: BUCKET.into(),
-            state_machine_arn: Some("arn:aws:states:eu-central-1:000000000000:stateMachine:import".into()),
-            maintenance_state_machine_arn: Some(
-                "arn:aws:states:eu-central-1:000000000000:stateMachine:maintenance".into(),
-            ),
-            event_bus_name: "default".into(),
-            approval_timeout: Duration::from_secs(604_800),
-            staging_retention_days: 7,
-            upload_retention_days: 30,
-            load_concurrency: 4,
-            mark_concurrency: 4,
-        },
+        config: config(),
         db: db.pool(2),
-        clients: states_at(&closed_endpoint(), &Objects::new(&aws, BUCKET)),
+        clients: clients_at(&unused_endpoint(), &Objects::new(&aws, BUCKET)),
+    }
+}
+
+/// The settings of a function under test.
+pub fn config() -> Config {
+    Config {
+        bucket: BUCKET.into(),
+        state_machine_arn: Some("arn:aws:states:eu-central-1:000000000000:stateMachine:import".into()),
+        maintenance_state_machine_arn: Some(
+            "arn:aws:states:eu-central-1:000000000000:stateMachine:maintenance".into(),
+        ),
+        event_bus_name: "default".into(),
+        approval_timeout: Duration::from_secs(604_800),
+        staging_retention_days: 7,
+        upload_retention_days: 30,
+        load_concurrency: 4,
+        mark_concurrency: 4,
+        migration_database_url: None,
     }
 }
 
@@ -135,8 +205,8 @@ fn sdk_config(endpoint: &str, attempts: u32) -> SdkConfig {
         .build()
 }
 
-/// The same bucket, and this endpoint for Step Functions and EventBridge.
-pub fn states_at(endpoint: &str, objects: &Objects) -> Clients {
+/// Clients with the same bucket and this endpoint for Step Functions and EventBridge.
+pub fn clients_at(endpoint: &str, objects: &Objects) -> Clients {
     Clients::new(sdk_config(endpoint, 1), objects.bucket()).with_objects(objects.clone())
 }
 
@@ -145,8 +215,8 @@ pub fn objects_at(endpoint: &str) -> Objects {
     Objects::new(&sdk_config(endpoint, 1), BUCKET)
 }
 
-/// An endpoint that refuses everything with this error, in the AWS JSON protocol.
-pub async fn refusing(error: &'static str) -> String {
+/// Starts an endpoint that answers every request with this error, in the AWS JSON protocol.
+pub async fn serve_refusals(error: &'static str) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move {
@@ -158,31 +228,36 @@ pub async fn refusing(error: &'static str) -> String {
                     .header("content-type", "application/x-amz-json-1.0")
                     .body(format!("{{\"__type\":\"{error}\",\"message\":\"no\"}}"))
             });
-            // A client that goes away is its own affair.
+            // The client may disconnect at any time.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), refuse).await;
         }
     });
     endpoint
 }
 
-/// A loopback port on which nobody listens.
-pub fn closed_endpoint() -> String {
+/// The URL of a loopback port on which nothing listens.
+pub fn unused_endpoint() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     format!("http://{}", listener.local_addr().expect("address"))
 }
 
 pub async fn add_merchant(db: &TestDb, name: &str) -> MerchantId {
     let id = Uuid::now_v7();
-    db.exec(&format!("INSERT INTO merchants (id, name) VALUES ('{id}', '{name}')")).await;
+    db.exec(&format!("INSERT INTO onceload.merchants (id, name) VALUES ('{id}', '{name}')")).await;
     MerchantId(id)
+}
+
+/// The `sub` of this user's tokens.
+pub fn subject(actor: &Actor) -> String {
+    format!("subject-{}", actor.user)
 }
 
 /// A new user who is a member of that merchant.
 pub async fn add_member(db: &TestDb, merchant: MerchantId) -> Actor {
     let user = Uuid::now_v7();
     db.exec(&format!(
-        "INSERT INTO users (id, subject) VALUES ('{user}', 'subject-{user}');
-         INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{merchant}', '{user}')"
+        "INSERT INTO onceload.users (id, subject) VALUES ('{user}', 'subject-{user}');
+         INSERT INTO onceload.merchant_members (merchant_id, user_id) VALUES ('{merchant}', '{user}')"
     ))
     .await;
     Actor { user: UserId(user), merchants: vec![merchant] }

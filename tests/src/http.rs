@@ -1,31 +1,31 @@
-//! Requests to the HTTP functions as the gateway hands them over, its authorizer's claims included.
+//! Requests to the HTTP functions as the API gateway passes them, with its authorizer's claims, and the responses.
 
-use lambda_http::{Body, Request, Response};
+use lambda_http::{Body, Request};
 use serde_json::{Value, json};
-use shared::edge::http::{Answer, render};
+use shared::http::{Answer, render};
 
-/// What the function said, as a client sees it.
+/// A function's response as a client receives it.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// `Null` if it was no JSON.
+    /// `Null` unless the body is JSON.
     pub body: Value,
 }
 
-impl Said {
+impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// The status of a problem document, and the pointer of its first error.
+    /// The status of a problem document and the pointer of its first error.
     pub fn problem(&self) -> (u16, &str) {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         (self.status, self.body["errors"][0]["pointer"].as_str().unwrap_or("-"))
     }
 }
 
-/// A request of the user whose token has this `sub`; `None`: the authorizer let it through without one.
+/// A request of the user whose token has this `sub`; `None` means that the request carries no token.
 pub fn request(method: &str, path: &str, subject: Option<&str>, body: &str) -> Request {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let authorizer = subject.map(|subject| {
@@ -47,23 +47,23 @@ pub fn request(method: &str, path: &str, subject: Option<&str>, body: &str) -> R
     lambda_http::request::from_str(&event.to_string()).expect("an event of the gateway")
 }
 
-/// The same with an `Idempotency-Key`.
+/// Adds an `Idempotency-Key`.
 pub fn with_key(mut request: Request, key: &str) -> Request {
     let key = key.parse().expect("a header's value");
     request.headers_mut().insert("idempotency-key", key);
     request
 }
 
-/// What a client sees of an answer.
-pub fn said(answer: Answer) -> Said {
-    let response: Response<Body> = render(answer, "request-of-a-test");
+/// Renders a function's answer as the client receives it.
+pub fn receive(answer: Answer) -> Response {
+    let response: lambda_http::Response<Body> = render(answer, "request-of-a-test");
     let headers = response
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
         .collect();
     let bytes: &[u8] = response.body();
-    Said {
+    Response {
         status: response.status().as_u16(),
         headers,
         body: serde_json::from_slice(bytes).unwrap_or_default(),

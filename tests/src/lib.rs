@@ -1,16 +1,29 @@
-//! What the tests stand on: a database of its own per test on a real PostgreSQL, an S3 that speaks the real
-//! protocol on a loopback port, and a driver that walks an import through the functions as the state machine does.
+//! The base of the tests: a database for each test on a real PostgreSQL, an S3 with the real protocol on a loopback
+//! port, and a driver that runs an import through the functions as the state machine does.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads its environment and this machine's clock, and writes SQL of its own"
+)]
+
+pub mod communities;
+pub mod concurrency;
 pub mod db;
-pub mod drive;
+mod decisions;
+pub mod execution;
+pub mod files;
 pub mod fixture;
 pub mod http;
+pub mod links;
+pub mod maintenance;
 pub mod objects;
+pub mod proxy;
+pub mod reports;
 pub mod server;
-pub mod upkeep;
+pub mod wait;
 
 pub use db::TestDb;
-pub use drive::{Ended, Run, State};
-pub use fixture::Bench;
+pub use execution::{Ended, Run, State};
+pub use fixture::World;
+pub use maintenance::{Maintenance, MaintenanceTask};
 pub use objects::{Body, TestS3};
-pub use upkeep::{Ask, Upkeep};

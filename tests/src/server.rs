@@ -1,12 +1,13 @@
-//! A PostgreSQL that one test may kill: made and started by the test, gone with it.
+//! A PostgreSQL server that one test creates, may kill, and removes.
 
 use crate::db::Server;
+use crate::wait;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The server and its data.
+/// The server and its data directory; dropping the value removes both.
 pub struct PrivateServer {
     directory: PathBuf,
     port: u16,
@@ -14,7 +15,7 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// `initdb` and start.
+    /// Initialises the data directory and starts the server.
     pub async fn start() -> Self {
         let directory =
             std::env::temp_dir().join(format!("onceload-crash-{}", uuid::Uuid::now_v7().simple()));
@@ -43,23 +44,19 @@ impl PrivateServer {
         server
     }
 
-    /// Starts it and waits until it answers; after a crash it recovers first.
+    /// Starts the server and waits until it answers; after a crash it recovers first.
     pub async fn run(&mut self) {
         let url = self.server().admin_url("postgres");
-        let started = Instant::now();
         let mut process = self.spawn();
-        while tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_err() {
-            assert!(
-                started.elapsed() < Duration::from_secs(60),
-                "PostgreSQL does not start: {}",
-                self.directory.display()
-            );
-            // It refuses while a backend of the crashed server is still there.
+        let what = format!("PostgreSQL in {} to start", self.directory.display());
+        wait::until(&what, Duration::from_millis(50), async || {
+            // PostgreSQL refuses to start while a backend of the crashed server still runs.
             if process.try_wait().expect("wait").is_some() {
                 process = self.spawn();
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await.is_ok().then_some(())
+        })
+        .await;
         self.process = Some(process);
     }
 
@@ -83,21 +80,19 @@ impl PrivateServer {
             .expect("postgres")
     }
 
-    /// As a power cut does it: every process at once. A backend that outlived the postmaster for a moment could commit.
-    pub fn crash(&mut self) {
+    /// Kills every process at once, like a power failure. A backend that outlived the postmaster could still commit.
+    pub async fn crash(&mut self) {
         let mut process = self.process.take().expect("running");
         let backends = children(process.id());
         process.kill().expect("kill -9");
         process.wait().expect("wait");
         for backend in &backends {
-            // It may have noticed by itself.
+            // The backend may have exited by itself.
             let _ = Command::new("kill").args(["-9", &backend.to_string()]).stderr(Stdio::null()).status();
         }
-        let started = Instant::now();
-        while backends.iter().any(|backend| Path::new(&format!("/proc/{backend}")).exists()) {
-            assert!(started.elapsed() < Duration::from_secs(60), "a backend does not die");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let exists = |backend: &u32| Path::new(&format!("/proc/{backend}")).exists();
+        let gone = async || (!backends.iter().any(exists)).then_some(());
+        wait::until("the crashed server's backends to exit", Duration::from_millis(5), gone).await;
     }
 
     pub fn server(&self) -> Server {
@@ -115,7 +110,7 @@ impl Drop for PrivateServer {
     }
 }
 
-/// The processes whose parent this one is.
+/// The child processes of a process.
 fn children(parent: u32) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("/proc");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -133,7 +128,7 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
-/// A program of PostgreSQL; as root it is run as the user `postgres`, which it insists on.
+/// A PostgreSQL program. PostgreSQL refuses to run as root, so root runs it as the user `postgres`.
 fn program(name: &str) -> Command {
     let bin = std::env::var("ONCELOAD_TEST_PG_BIN").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin".into());
     let path = Path::new(&bin).join(name);

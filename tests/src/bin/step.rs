@@ -1,10 +1,10 @@
-//! One step, or one request, in a process of its own, so that a test can kill it: `step load-staging
-//! '{"job_id":...}'`, with the environment of a function. Says how much memory it took at most.
+//! Runs one step or request in a process that a test can kill: `step load-staging '{"job_id":...}'`, with the
+//! environment of a function. Prints the peak of its memory.
 
-use onceload_tests::http::{request, said, with_key};
+use onceload_tests::http::{receive, request, with_key};
 use serde_json::Value;
 use shared::domain::step::StepError;
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 async fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let (Some(step), Some(input)) = (arguments.next(), arguments.next()) else { return ExitCode::from(2) };
-    let app = App::from_env(2).await.expect("the environment of a function");
+    let app = App::from_env(shared::db::Usage::step(2)).await.expect("the environment of a function");
     let budget = Budget::of(Duration::from_secs(890));
     let input: Value = serde_json::from_str(&input).expect("JSON");
     let outcome: Result<(), StepError> = match step.as_str() {
@@ -29,8 +29,8 @@ async fn main() -> ExitCode {
             let text = |name: &str| input[name].as_str().expect("its input");
             let request = request("POST", "/communities", Some(text("subject")), text("body"));
             let request = with_key(request, text("key"));
-            let said = said(create_community::handle(app, request).await);
-            if said.status == 201 { Ok(()) } else { Err(StepError::invalid(said.body.to_string())) }
+            let response = receive(create_community::handle(app, request).await);
+            if response.status == 201 { Ok(()) } else { Err(StepError::invalid(response.body.to_string())) }
         }
         "rollback-import" => {
             let input = serde_json::from_value(input).expect("its input");

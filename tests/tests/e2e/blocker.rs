@@ -1,21 +1,24 @@
-//! Stops a function at a place of our choice: a transaction that holds what the function needs next. Then the
-//! function's process can be killed there.
+//! Stops a function at a chosen place with a transaction that holds the lock that the function needs next. A test can
+//! then kill the function's process there.
 
-use crate::stack::{Stack, rows, until};
+use crate::merchant::Merchant;
+use crate::stack::{Stack, until};
+use onceload_tests::db::{connect, rows, value};
+use serde_json::json;
 use std::path::Path;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// An open transaction.
+/// An open transaction that holds a lock.
 pub struct Blocker {
     client: Client,
     backend: String,
 }
 
 impl Blocker {
-    /// Opens a transaction with a statement that takes the lock.
-    pub async fn holding(stack: &Stack, sql: &str) -> Self {
+    /// Opens a transaction and takes the lock with this statement.
+    pub async fn hold(stack: &Stack, sql: &str) -> Self {
         let client = stack.database().await;
-        let backend = crate::stack::value(&client, "SELECT pg_backend_pid()").await;
+        let backend = value(&client, "SELECT pg_backend_pid()").await;
         client
             .batch_execute(&format!("BEGIN; {sql}"))
             .await
@@ -23,8 +26,8 @@ impl Blocker {
         Self { client, backend }
     }
 
-    /// Once a function waits for the lock: its end of the connection.
-    pub async fn port_of_waiter(&self, stack: &Stack) -> u16 {
+    /// Waits until a function waits for the lock and returns the port of its end of the connection.
+    pub async fn wait_for_waiter(&self, stack: &Stack) -> u16 {
         let watcher = stack.database().await;
         let sql = format!(
             "SELECT client_port FROM pg_stat_activity
@@ -36,26 +39,21 @@ impl Blocker {
         })
         .await;
         match std::env::var("ONCELOAD_TEST_PGBOUNCER_URL") {
-            Ok(pooler) => port_behind(&pooler, port).await,
+            Ok(pooler) => find_client_port(&pooler, port).await,
             Err(_) => port,
         }
     }
 
-    /// Gives the lock back, as if nothing had been.
-    pub async fn lets_go(self) {
+    /// Rolls the transaction back.
+    pub async fn release(self) {
         self.client.batch_execute("ROLLBACK").await.expect("the lock is given back");
     }
 }
 
-/// The server sees the pooler's connections. For one of these, by its port: the port of the client that it serves.
-async fn port_behind(pooler: &str, port: u16) -> u16 {
-    let (console, connection) = tokio_postgres::connect(
-        &format!("{}/pgbouncer", pooler.rsplit_once('/').expect("a URL with a database").0),
-        tokio_postgres::NoTls,
-    )
-    .await
-    .expect("the pooler's console");
-    tokio::spawn(connection);
+/// The port of the client that the pooler serves on its server connection with this port.
+async fn find_client_port(pooler: &str, port: u16) -> u16 {
+    let (server, _) = pooler.rsplit_once('/').expect("a URL with a database");
+    let console = connect(&format!("{server}/pgbouncer")).await;
     let find = async |what: &str, key: &str, value: &str, wanted: &str| {
         let messages = console.simple_query(what).await.expect("the pooler's answer");
         let row = messages.iter().find_map(|message| match message {
@@ -68,10 +66,29 @@ async fn port_behind(pooler: &str, port: u16) -> u16 {
     find("SHOW CLIENTS", "ptr", &client, "port").await.parse().expect("a port")
 }
 
-/// kill -9 for the function process of this stack at that end of a connection. Answers the function's name.
-pub fn kill(stack: &Stack, port: u16) -> String {
-    let inode = inode_of(port).expect("the function's socket");
-    let pid = owner_of(&format!("socket:[{inode}]")).expect("the function's process");
+/// Waits until the job queues behind `busy`, releases that one, and holds the loader where it deletes the rejects of an
+/// earlier load.
+pub async fn hold_loader_at_rejects(merchant: &Merchant, job: &str, busy: &str) -> Blocker {
+    until("the queue", async || {
+        (merchant.import(job).await["phase"] == json!("waiting_for_merchant")).then_some(())
+    })
+    .await;
+    let earlier = format!(
+        "INSERT INTO onceload.import_rejects (job_id, record_number, line_number, file, reason, raw)
+         SELECT job_id, 7, 8, key, 'empty_code', '' FROM onceload.import_files WHERE job_id = '{job}'"
+    );
+    merchant.db.batch_execute(&earlier).await.expect("an earlier reject");
+    let rejects = format!("SELECT FROM onceload.import_rejects WHERE job_id = '{job}' FOR UPDATE");
+    let rejects = Blocker::hold(&merchant.stack, &rejects).await;
+    merchant.release(busy).await;
+    rejects.wait_for_waiter(&merchant.stack).await;
+    rejects
+}
+
+/// Kills the function process of this stack that has this port and returns the function's name.
+pub fn kill_function(stack: &Stack, port: u16) -> String {
+    let inode = find_inode(port).expect("the function's socket");
+    let pid = find_owner(&format!("socket:[{inode}]")).expect("the function's process");
     let process = Path::new("/proc").join(pid.to_string());
     let command = std::fs::read(process.join("cmdline")).expect("a command line");
     let ours = stack.directory.to_string_lossy().into_owned();
@@ -88,8 +105,8 @@ pub fn kill(stack: &Stack, port: u16) -> String {
     name.unwrap_or_default().to_owned()
 }
 
-/// The socket with that local port on loopback (proc(5), /proc/net/tcp).
-fn inode_of(port: u16) -> Option<String> {
+/// The inode of the socket with this local port (proc(5), /proc/net/tcp).
+fn find_inode(port: u16) -> Option<String> {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
     let local = format!(":{port:04X}");
     table.lines().skip(1).find_map(|line| {
@@ -98,7 +115,7 @@ fn inode_of(port: u16) -> Option<String> {
     })
 }
 
-fn owner_of(socket: &str) -> Option<i32> {
+fn find_owner(socket: &str) -> Option<i32> {
     std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid: i32 = process.file_name().to_str()?.parse().ok()?;
         let mut descriptors = std::fs::read_dir(process.path().join("fd")).ok()?.flatten();

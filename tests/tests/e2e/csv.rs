@@ -1,6 +1,5 @@
 //! Small files with known contents.
 
-use std::io::Write;
 use std::ops::Range;
 
 /// `A-00001`, `A-00002` ...
@@ -8,17 +7,11 @@ pub fn codes(prefix: &str, range: Range<u32>) -> Vec<String> {
     range.map(|number| format!("{prefix}-{number:05}")).collect()
 }
 
-/// A file of these codes, in their order.
+/// A CSV file of these codes, in their order.
 pub fn file<T: AsRef<str>>(codes: &[T]) -> Vec<u8> {
     let mut text = String::from("code,serial,points\n");
     for (number, code) in codes.iter().enumerate() {
         text.push_str(&format!("{},S{number},{}\n", code.as_ref(), number % 1000));
     }
     text.into_bytes()
-}
-
-pub fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(text).expect("memory");
-    encoder.finish().expect("memory")
 }

@@ -1,4 +1,4 @@
-//! The issuer of the stack's ID tokens: more of them, as a test needs them.
+//! Issues more ID tokens from the stack's user pool, or from a foreign one.
 
 use crate::stack::Stack;
 use base64::Engine;
@@ -6,11 +6,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-/// How long tokens of the API's own client are good is one setting for all.
+/// Serialises changes to the token validity, which all tokens of the API's client share.
 static VALIDITY: Mutex<()> = Mutex::const_new(());
 const PASSWORD: &str = "Aa-1-only-for-this-test";
 
-/// The claims of a token, unchecked.
+/// The claims of a token; the signature is not verified.
 pub fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a payload");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64")).expect("claims")
@@ -30,24 +30,24 @@ impl<'a> Pool<'a> {
         Self { stack, id }
     }
 
-    /// A pool of somebody else's.
+    /// A new pool that the API does not trust.
     pub async fn foreign(stack: &'a Stack) -> Self {
         let made = call(stack, "CreateUserPool", json!({ "PoolName": "somebody else's" })).await;
         Self { stack, id: made["UserPool"]["Id"].as_str().expect("a pool").to_owned() }
     }
 
     /// A token for the API's own audience.
-    pub async fn good_token(&self, email: &str) -> String {
+    pub async fn issue_token(&self, email: &str) -> String {
         let _alone = VALIDITY.lock().await;
-        self.token(&self.trusted_client(), email).await
+        self.sign_in(&self.trusted_client(), email).await
     }
 
-    /// The same, good for two seconds.
-    pub async fn short_lived_token(&self, email: &str) -> String {
+    /// A token for the API's own audience that is valid for two seconds.
+    pub async fn issue_short_lived_token(&self, email: &str) -> String {
         let _alone = VALIDITY.lock().await;
         let client = self.trusted_client();
         self.set_validity(&client, "seconds", 2).await;
-        let token = self.token(&client, email).await;
+        let token = self.sign_in(&client, email).await;
         self.set_validity(&client, "hours", 24).await;
         token
     }
@@ -65,8 +65,8 @@ impl<'a> Pool<'a> {
         call(self.stack, "UpdateUserPoolClient", update).await;
     }
 
-    /// One more client of the pool: another audience.
-    pub async fn client(&self) -> String {
+    /// Adds a client to the pool, which is another audience.
+    pub async fn add_client(&self) -> String {
         let made = call(
             self.stack,
             "CreateUserPoolClient",
@@ -79,8 +79,8 @@ impl<'a> Pool<'a> {
         made["UserPoolClient"]["ClientId"].as_str().expect("a client").to_owned()
     }
 
-    /// A new user.
-    pub async fn user(&self, email: &str, verified: bool) {
+    /// Adds a user.
+    pub async fn add_user(&self, email: &str, verified: bool) {
         let attributes = json!([
             { "Name": "email", "Value": email },
             { "Name": "email_verified", "Value": verified.to_string() },
@@ -94,8 +94,8 @@ impl<'a> Pool<'a> {
         call(self.stack, "AdminSetUserPassword", password).await;
     }
 
-    /// Signs that user in.
-    pub async fn token(&self, client: &str, email: &str) -> String {
+    /// Signs the user in and returns an ID token.
+    pub async fn sign_in(&self, client: &str, email: &str) -> String {
         let parameters = json!({ "USERNAME": email, "PASSWORD": PASSWORD });
         let signed_in = call(
             self.stack,
@@ -107,7 +107,7 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// A call to Cognito.
+/// Calls Cognito.
 async fn call(stack: &Stack, action: &'static str, body: Value) -> Value {
     let endpoint = stack.file.aws_endpoint_url.clone();
     let region = stack.file.region.clone();

@@ -1,37 +1,52 @@
-//! The whole service on the local stack, driven as its users drive it: objects in S3, executions of the state
-//! machine, the HTTP API. PostgreSQL is looked at, and changed only to play what happens around an import: codes
-//! that appear, a rollback of another job, a server that lost unlogged tables.
+//! Tests the whole service on the local stack as its users use it: objects in S3, executions of the state machine, the
+//! HTTP API, the command line. The tests read PostgreSQL, and write to it only to simulate what happens around an
+//! import: codes that appear, a rollback of another job, a server that lost unlogged tables.
 //!
-//! `cargo xtask test --only e2e` brings the stack up and names it in `ONCELOAD_STACK`. Each test has merchants of
-//! its own, so all of them run beside each other, and waits for what it can see, never for a time.
+//! `cargo xtask test --only e2e` brings the stack up and names it in `ONCELOAD_STACK`. Each test has merchants of its
+//! own, so that all tests run concurrently, and waits for visible conditions, never for a fixed time.
 
-mod afterwards;
-mod api;
-mod approval;
-mod bad_files;
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads its environment and this machine's clock, and writes SQL of its own"
+)]
+
 mod blocker;
-mod by_hand;
-mod client;
-mod command_line;
-mod command_line_after;
-mod communities;
-mod cors;
 mod csv;
-mod events;
-mod front_door;
-mod guards;
 mod issuer;
-mod killed;
-mod logs;
-mod lost_staging;
 mod merchant;
-mod moved;
-mod office;
-mod queue;
-mod refusals;
-mod rejected;
 mod stack;
-mod swept;
-mod terminal;
-mod tokens;
-mod uploads;
+mod sweep;
+
+mod import {
+    mod approval;
+    mod end_to_end;
+    mod killed;
+    mod production_changed;
+    mod queue;
+    mod rejected_files;
+    mod staging_lost;
+    mod started_by_hand;
+    mod unfinished_work;
+    mod unreadable_files;
+}
+mod http {
+    mod client_recipe;
+    mod communities;
+    mod cors;
+    mod maintenance;
+    mod problems_and_lists;
+    mod refusals;
+    mod start_guard;
+    mod tokens;
+    mod uploads;
+}
+mod command_line {
+    mod import;
+    mod maintenance;
+    mod operator;
+    mod shell;
+}
+mod observability {
+    mod events;
+    mod logs;
+}

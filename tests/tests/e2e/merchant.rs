@@ -1,8 +1,9 @@
-//! A merchant of a test's own, and what its operator, the first demo user, can do.
+//! A merchant of the test's own, and what its operator, the first demo user, does.
 
 use crate::issuer::{Pool, claims};
-use crate::stack::{Answer, Stack, rows, until, value};
+use crate::stack::{Answer, Stack, until};
 use aws_sdk_sfn::types::ExecutionStatus;
+use onceload_tests::db::{rows, value};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use tokio_postgres::Client;
@@ -33,36 +34,39 @@ impl Merchant {
         let (id, db) = (Uuid::now_v7(), stack.database().await);
         let user = &stack.file.users[0].user_id;
         db.batch_execute(&format!(
-            "INSERT INTO merchants (id, name) VALUES ('{id}', '{name}');
-             INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{id}', '{user}')"
+            "INSERT INTO onceload.merchants (id, name) VALUES ('{id}', '{name}');
+             INSERT INTO onceload.merchant_members (merchant_id, user_id) VALUES ('{id}', '{user}')"
         ))
         .await
         .expect("a merchant");
         Self { id, stack, db, since: SystemTime::now() }
     }
 
-    /// One more member: a token, and the user's id. The demo users import for other tests.
+    /// Adds a member and returns a token and the user's id. The demo users are busy with other tests.
     pub async fn new_member(&self) -> (String, String) {
         let email = format!("{}@example.com", Uuid::now_v7());
         let pool = Pool::trusted(&self.stack);
-        pool.user(&email, true).await;
-        let token = pool.good_token(&email).await;
-        // The first request makes the user.
+        pool.add_user(&email, true).await;
+        let token = pool.issue_token(&email).await;
+        // The first request creates the user.
         assert_eq!(self.stack.get(Some(&token), "/imports").await.status, 200);
         let subject = claims(&token)["sub"].as_str().expect("sub").to_owned();
-        let user = value(&self.db, &format!("SELECT id FROM users WHERE subject = '{subject}'")).await;
-        let member =
-            format!("INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{}', '{user}')", self.id);
+        let user =
+            value(&self.db, &format!("SELECT id FROM onceload.users WHERE subject = '{subject}'")).await;
+        let member = format!(
+            "INSERT INTO onceload.merchant_members (merchant_id, user_id) VALUES ('{}', '{user}')",
+            self.id
+        );
         self.db.batch_execute(&member).await.expect("a member");
         (token, user)
     }
 
-    /// A token of somebody whose e-mail address is not verified.
+    /// A token of a user whose email address is not verified.
     pub async fn unverified(&self) -> String {
         let email = format!("{}@example.com", Uuid::now_v7());
         let pool = Pool::trusted(&self.stack);
-        pool.user(&email, false).await;
-        pool.good_token(&email).await
+        pool.add_user(&email, false).await;
+        pool.issue_token(&email).await
     }
 
     // ------------------------------------------------------------ objects
@@ -72,7 +76,7 @@ impl Merchant {
         format!("{root}/{}/{name}", self.id)
     }
 
-    /// Uploads an object and answers its version.
+    /// Uploads an object and returns its version.
     pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
         let body = aws_sdk_s3::primitives::ByteStream::from(body.into());
         let put = self.stack.s3.put_object().bucket(&self.stack.file.bucket).key(key).body(body).send().await;
@@ -81,14 +85,14 @@ impl Merchant {
 
     // ------------------------------------------------------------ executions
 
-    /// `start-execution` by hand.
-    pub async fn start(&self, input: &Value) -> String {
+    /// Starts an execution of the import's state machine and returns its ARN.
+    pub async fn start_execution(&self, input: &Value) -> String {
         let machine = &self.stack.file.state_machine_arn;
         let started = self.stack.states.start_execution().state_machine_arn(machine).input(input.to_string());
         started.send().await.expect("an execution").execution_arn
     }
 
-    pub async fn ended(&self, execution: &str) -> Ended {
+    pub async fn wait_for_end(&self, execution: &str) -> Ended {
         until("the end of the execution", async || {
             let found = self.stack.states.describe_execution().execution_arn(execution).send().await;
             let found = found.expect("the execution");
@@ -102,17 +106,19 @@ impl Merchant {
         .await
     }
 
-    /// The end of the execution that has the job.
+    /// Waits for the end of the job's execution.
     pub async fn execution_of(&self, job: &str) -> Ended {
-        let sql = format!("SELECT execution_arn FROM codes_import_jobs WHERE id = '{job}'");
-        self.ended(&value(&self.db, &sql).await).await
+        let sql = format!("SELECT execution_arn FROM onceload.codes_import_jobs WHERE id = '{job}'");
+        self.wait_for_end(&value(&self.db, &sql).await).await
     }
 
-    /// All executions about this merchant: (ARN, whether it still runs).
+    /// All executions of this merchant, each with whether it still runs.
     async fn executions(&self) -> Vec<(String, bool)> {
-        let jobs =
-            rows(&self.db, &format!("SELECT id FROM codes_import_jobs WHERE merchant_id = '{}'", self.id))
-                .await;
+        let jobs = rows(
+            &self.db,
+            &format!("SELECT id FROM onceload.codes_import_jobs WHERE merchant_id = '{}'", self.id),
+        )
+        .await;
         let names: Vec<String> = jobs.into_iter().flatten().chain([self.id.to_string()]).collect();
         let listed = self
             .stack
@@ -152,7 +158,7 @@ impl Merchant {
         self.stack.delete(Some(self.stack.token(0)), path, body).await
     }
 
-    /// Its imports but for stand-ins, oldest first, once there are so many.
+    /// Waits until the merchant has so many imports, stand-ins not counted, and returns them, oldest first.
     pub async fn imports(&self, count: usize) -> Vec<Value> {
         let path = format!("/imports?merchant_id={}&limit=100", self.id);
         let mut found = until(&format!("{count} imports"), async || {
@@ -168,7 +174,7 @@ impl Merchant {
         found
     }
 
-    /// The id of its only import, once there is one.
+    /// Waits for the merchant's only import and returns its id.
     pub async fn only_import(&self) -> String {
         id_of(&self.imports(1).await[0])
     }
@@ -185,8 +191,8 @@ impl Merchant {
         answer.body["files"].as_array().cloned().expect("files")
     }
 
-    /// The import in that state; a failure at once if it ends in another one.
-    pub async fn reaches(&self, job: &str, status: &str) -> Value {
+    /// Waits for the import's status; fails at once if the import ends in another one.
+    pub async fn wait_for_status(&self, job: &str, status: &str) -> Value {
         until(&format!("import {job} in state {status}"), async || {
             let found = self.import(job).await;
             let is = found["status"].as_str().unwrap_or_default();
@@ -197,10 +203,10 @@ impl Merchant {
         .await
     }
 
-    /// Waits again for approval after it went back so many times, to loading or to checking.
-    pub async fn waits_again(&self, job: &str, restaged: u32, rechecked: u32) -> Value {
+    /// Waits until the import awaits approval again, after it has loaded and checked again so many times.
+    pub async fn wait_for_next_approval(&self, job: &str, restaged: u32, rechecked: u32) -> Value {
         let sql = format!(
-            "SELECT status, restage_count, recheck_count, error_message FROM codes_import_jobs WHERE id = '{job}'"
+            "SELECT status, restage_count, recheck_count, error_message FROM onceload.codes_import_jobs WHERE id = '{job}'"
         );
         until("the second wait for approval", async || {
             let row = rows(&self.db, &sql).await.remove(0);
@@ -214,7 +220,7 @@ impl Merchant {
         self.import(job).await
     }
 
-    /// Says yes to so many codes.
+    /// Approves so many codes.
     pub async fn approve(&self, job: &str, clean: u64) -> Answer {
         let body = json!({ "confirm": "YES", "clean_count": clean });
         self.post(&format!("/imports/{job}/approve"), body).await
@@ -224,39 +230,39 @@ impl Merchant {
         self.post(&format!("/imports/{job}/cancel"), "").await
     }
 
-    /// Uploads a file that starts an import, and waits for the question whether to approve it.
-    pub async fn awaiting(&self, name: &str, body: impl Into<Vec<u8>>) -> String {
+    /// Uploads a file that starts an import and waits until it awaits approval.
+    pub async fn upload_for_approval(&self, name: &str, body: impl Into<Vec<u8>>) -> String {
         self.put(&self.key("import", name), body).await;
         let job = self.only_import().await;
-        self.reaches(&job, "awaiting_approval").await;
+        self.wait_for_status(&job, "awaiting_approval").await;
         job
     }
 
     // ------------------------------------------------------------ the database
 
-    /// Codes that the merchant has, whoever brought them.
-    pub async fn has<T: AsRef<str>>(&self, codes: &[T]) {
+    /// Inserts codes that no import brought.
+    pub async fn add_codes<T: AsRef<str>>(&self, codes: &[T]) {
         let values: Vec<String> =
             codes.iter().map(|code| format!("('{}', '{}')", self.id, code.as_ref())).collect();
-        let sql = format!("INSERT INTO codes (merchant_id, code) VALUES {}", values.join(", "));
+        let sql = format!("INSERT INTO onceload.codes (merchant_id, code) VALUES {}", values.join(", "));
         self.db.batch_execute(&sql).await.expect("codes");
     }
 
-    pub async fn code_count(&self) -> u64 {
-        let sql = format!("SELECT count(*) FROM codes WHERE merchant_id = '{}'", self.id);
+    pub async fn count_codes(&self) -> u64 {
+        let sql = format!("SELECT count(*) FROM onceload.codes WHERE merchant_id = '{}'", self.id);
         value(&self.db, &sql).await.parse().expect("a count")
     }
 
-    pub async fn codes_of(&self, job: &str) -> u64 {
+    pub async fn count_codes_of(&self, job: &str) -> u64 {
         let sql = format!(
-            "SELECT count(*) FROM codes WHERE merchant_id = '{}' AND import_job_id = '{job}'",
+            "SELECT count(*) FROM onceload.codes WHERE merchant_id = '{}' AND import_job_id = '{job}'",
             self.id
         );
         value(&self.db, &sql).await.parse().expect("a count")
     }
 
-    /// The tables of a job's staging, buckets `b` or side tables `d`.
-    pub async fn staging(&self, job: &str, kind: char) -> Vec<String> {
+    /// The job's staging tables of one kind: buckets `b` or side tables `d`.
+    pub async fn staging_tables(&self, job: &str, kind: char) -> Vec<String> {
         let hex = job.replace('-', "");
         let sql = format!(
             "SELECT relname FROM pg_class WHERE relnamespace = 'onceload_staging'::regnamespace
@@ -270,11 +276,11 @@ impl Merchant {
             .collect()
     }
 
-    /// A stand-in for another import of the merchant, which works and holds the lease until [`Merchant::gives_way`].
-    pub async fn is_busy(&self) -> String {
+    /// Inserts a stand-in for another import, which holds the merchant's lease until [`Merchant::release`].
+    pub async fn occupy(&self) -> String {
         let id = Uuid::now_v7();
         let sql = format!(
-            "INSERT INTO codes_import_jobs (id, merchant_id, status, phase, leased, source_info, heartbeat_at)
+            "INSERT INTO onceload.codes_import_jobs (id, merchant_id, status, phase, leased, source_info, heartbeat_at)
              VALUES ('{id}', '{}', 'loading', 'loading', true, '{{}}', now())",
             self.id
         );
@@ -282,9 +288,9 @@ impl Merchant {
         id.to_string()
     }
 
-    pub async fn gives_way(&self, job: &str) {
+    pub async fn release(&self, job: &str) {
         let sql = format!(
-            "UPDATE codes_import_jobs SET status = 'failed', phase = 'failed', leased = false, finished_at = now(),
+            "UPDATE onceload.codes_import_jobs SET status = 'failed', phase = 'failed', leased = false, finished_at = now(),
                     error_message = 'stood in for another import' WHERE id = '{job}'"
         );
         self.db.batch_execute(&sql).await.expect("the lease is given back");
@@ -292,17 +298,17 @@ impl Merchant {
 
     // ------------------------------------------------------------ afterwards
 
-    /// Every execution is over, every import final, no lease held, nothing left to deliver; answers how many
-    /// executions there were. The end of each test.
-    pub async fn at_rest(&self) -> usize {
+    /// Waits until every execution has ended and every message is delivered, and asserts that every import is final and no
+    /// lease is held. Returns how many executions there were. Every test ends with it.
+    pub async fn wait_for_rest(&self) -> usize {
         let executions = until("the end of all executions", async || {
             let executions = self.executions().await;
             executions.iter().all(|(_, running)| !running).then_some(executions)
         })
         .await;
         let sql = format!(
-            "SELECT j.id, j.status, j.leased, (SELECT count(*) FROM outbox o WHERE o.job_id = j.id AND o.delivered_at IS NULL)
-               FROM codes_import_jobs j WHERE merchant_id = '{}'",
+            "SELECT j.id, j.status, j.leased, (SELECT count(*) FROM onceload.outbox o WHERE o.job_id = j.id AND o.delivered_at IS NULL)
+               FROM onceload.codes_import_jobs j WHERE merchant_id = '{}'",
             self.id
         );
         until("delivery of all messages", async || {
@@ -325,7 +331,7 @@ pub fn id_of(job: &Value) -> String {
     job["job_id"].as_str().expect("job_id").to_owned()
 }
 
-/// The named counts of an import, in that order; one that isn't there is -1.
+/// The named counts of an import; a missing one is -1.
 pub fn counts<const N: usize>(job: &Value, names: [&str; N]) -> [i64; N] {
     names.map(|name| job["counts"][name].as_i64().unwrap_or(-1))
 }

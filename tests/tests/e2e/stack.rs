@@ -2,19 +2,16 @@
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::Credentials;
+use onceload_tests::wait;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use std::time::Duration;
+use tokio_postgres::Client;
 use xtask::stack::StackFile;
 
-/// As long as anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(150);
-
-/// Everything in `stack.json`, connected.
+/// The contents of `stack.json`, and clients for them.
 #[derive(Clone)]
 pub struct Stack {
     pub directory: PathBuf,
@@ -25,21 +22,21 @@ pub struct Stack {
     agent: ureq::Agent,
 }
 
-/// What the API said.
+/// A response of the API.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub content_type: String,
     pub request_id: Option<String>,
     pub retry_after: Option<String>,
-    /// All headers, by their names in lower case.
+    /// All headers, under their names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// `Null` if it was no JSON.
+    /// `Null` unless the body is JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The stored answer to an earlier request with the same key.
+    /// Whether this is the stored response to an earlier request with the same key.
     pub fn replayed(&self) -> bool {
         self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
     }
@@ -75,12 +72,9 @@ impl Stack {
         }
     }
 
-    /// A database connection of its own, as the role that the functions have.
+    /// Opens a database connection in the functions' role.
     pub async fn database(&self) -> Client {
-        let (client, connection) =
-            tokio_postgres::connect(&self.file.database_url, NoTls).await.expect("the stack's PostgreSQL");
-        tokio::spawn(connection);
-        client
+        onceload_tests::db::connect(&self.file.database_url).await
     }
 
     /// The token of the first or the second demo user.
@@ -89,29 +83,29 @@ impl Stack {
     }
 
     pub async fn get(&self, token: Option<&str>, path: &str) -> Answer {
-        self.ask(token, path, None).await
+        self.call(token, path, None).await
     }
 
     pub async fn post(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
-        self.ask(token, path, Some(body.to_string())).await
+        self.call(token, path, Some(body.to_string())).await
     }
 
     pub async fn delete(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
         self.send(token, "DELETE", path, &[], Some(body.to_string())).await
     }
 
-    /// A POST with an `Idempotency-Key`.
-    pub async fn post_once(&self, token: &str, path: &str, key: &str, body: impl ToString) -> Answer {
+    /// Sends a POST with an `Idempotency-Key`.
+    pub async fn post_with_key(&self, token: &str, path: &str, key: &str, body: impl ToString) -> Answer {
         let headers = [("idempotency-key", key)];
         self.send(Some(token), "POST", path, &headers, Some(body.to_string())).await
     }
 
-    async fn ask(&self, token: Option<&str>, path: &str, body: Option<String>) -> Answer {
+    async fn call(&self, token: Option<&str>, path: &str, body: Option<String>) -> Answer {
         let method = if body.is_some() { "POST" } else { "GET" };
         self.send(token, method, path, &[], body).await
     }
 
-    /// Any request. What comes back is kept, to be compared with `docs/openapi.yaml` after the run.
+    /// Sends a request and records the response, which is compared with `docs/openapi.yaml` after the run.
     pub async fn send(
         &self,
         token: Option<&str>,
@@ -134,7 +128,7 @@ impl Stack {
         let (agent, sent, is_delete) = (self.agent.clone(), body.clone(), method == "DELETE");
         let called = tokio::task::spawn_blocking(move || {
             let mut response = match sent {
-                // The client would rather send none with this method.
+                // The client omits the body of a DELETE unless it is forced.
                 Some(body) if is_delete => {
                     let (parts, ()) = request.body(())?.into_parts();
                     let mut request = agent.delete(parts.uri);
@@ -154,11 +148,11 @@ impl Stack {
             Ok::<_, ureq::Error>((response.status().as_u16(), headers, text))
         });
         let (status, headers, text) = called.await.expect("the call").expect("an answer of the API");
-        let kept = json!({
+        let exchange = json!({
             "test": std::thread::current().name(), "method": method, "path": path, "sent": body,
             "status": status, "headers": headers, "body": text,
         });
-        self.keep(&kept);
+        self.record(&exchange);
         let header = |name: &str| headers.get(name).cloned();
         Answer {
             status,
@@ -170,43 +164,15 @@ impl Stack {
         }
     }
 
-    /// One line in one write: tests that end at the same time don't mix.
-    fn keep(&self, answer: &Value) {
+    /// Writes the line in one call, so that concurrent tests don't interleave.
+    fn record(&self, answer: &Value) {
         let path = self.directory.join("answers.jsonl");
         let mut file = std::fs::File::options().create(true).append(true).open(path).expect("answers.jsonl");
         file.write_all(format!("{answer}\n").as_bytes()).expect("answers.jsonl");
     }
 }
 
-/// The rows of a query as text; NULL is empty.
-pub async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
-    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    let text = |row: &tokio_postgres::SimpleQueryRow| {
-        (0..row.len()).map(|column| row.get(column).unwrap_or_default().to_owned()).collect()
-    };
-    messages
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(text(row)),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The only value of a query.
-pub async fn value(client: &Client, sql: &str) -> String {
-    let rows = rows(client, sql).await;
-    rows.into_iter().next().and_then(|row| row.into_iter().next()).unwrap_or_default()
-}
-
-/// Asks until there is an answer, and says what it waited for if there is none in time.
-pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = probe().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(PAUSE).await;
-    }
+/// Probes until there is an answer.
+pub async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+    wait::until(what, Duration::from_millis(150), probe).await
 }

@@ -1,35 +1,76 @@
-//! Every function on a real PostgreSQL and a real S3 protocol, each test on a database of its own.
+//! Tests every function on a real PostgreSQL and a real S3 protocol, each test on a database of its own. A module is a
+//! station of the import or a side of the system.
 
-// Clippy's allowance for tests ends at their helper functions.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads its environment and this machine's clock, and writes SQL of its own"
+)]
+// Clippy allows unwrap in test functions, but not in their helpers.
 #![allow(clippy::unwrap_used)]
 
-mod ahead;
-mod bad_files;
-mod bad_requests;
-mod check;
-mod clear;
-mod communities;
-mod decisions;
-mod doors;
-mod expired_keys;
-mod exports;
-mod idempotency;
-mod kill;
-mod legacy;
-mod loader;
-mod lost;
-mod maintenance_http;
-mod migrations;
-mod moved;
-mod queue;
-mod rejects_export;
-mod rollback;
-mod schema;
-mod skew;
-mod state_machine;
-mod sweep;
-mod thaw;
-mod uploads;
-mod values;
-mod verify;
-mod whole;
+mod process;
+
+mod open {
+    mod requests;
+    mod starts;
+}
+mod load {
+    mod binary_copy;
+    mod loader;
+    mod rejected_files;
+}
+mod staging {
+    mod cleared;
+    mod lost;
+}
+mod mark {
+    mod oversized_bucket;
+}
+mod decide {
+    mod approve_and_cancel;
+}
+mod insert {
+    mod production_changed;
+}
+mod verify {
+    mod recount;
+}
+mod rollback {
+    mod concurrency;
+    mod deletion;
+}
+mod export {
+    mod rejects;
+    mod reports;
+}
+mod sweep {
+    mod idempotency_keys;
+    mod unfinished_work;
+}
+mod import {
+    mod end_to_end;
+    mod state_machine;
+}
+mod http {
+    mod check_files;
+    mod create_community;
+    mod idempotency;
+    mod join_community;
+    mod maintenance;
+    mod queue_processing {
+        mod client;
+        mod start;
+        mod takeover;
+    }
+    mod run_migration;
+    mod uploads;
+}
+mod database {
+    mod legacy_migration_jobs;
+    mod schema;
+}
+mod connections {
+    mod answers;
+    mod frozen;
+    mod killed;
+}

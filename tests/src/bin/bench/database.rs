@@ -3,8 +3,8 @@
 use crate::Outcome;
 use bytes::Bytes;
 use futures_util::SinkExt;
-use shared::db::Database;
 use shared::db::migrate::migrate;
+use shared::db::{Database, Usage};
 use shared::domain::ids::JobId;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -108,7 +108,7 @@ impl Bench {
     pub async fn create(server: &Server) -> Outcome<Self> {
         server.create(Self::DATABASE).await?;
         let url = server.url(&server.role, Self::DATABASE);
-        migrate(Database::new(&url, 1, None)?.connection().await?).await?;
+        migrate(Database::new(&url, Usage::step(1), None)?.connection().await?).await?;
         let admin = server.administer(Self::DATABASE).await?;
         Ok(Self { server: server.clone(), client: connect(&url).await?, admin, url })
     }
@@ -116,22 +116,24 @@ impl Bench {
     /// The codes that production has before.
     pub async fn load_production(&mut self, merchant: Uuid, file: &Path) -> Outcome<u64> {
         self.client
-            .batch_execute(&format!("INSERT INTO merchants (id, name) VALUES ('{merchant}', 'Bench')"))
+            .batch_execute(&format!(
+                "INSERT INTO onceload.merchants (id, name) VALUES ('{merchant}', 'Bench')"
+            ))
             .await?;
         let tx = self.client.transaction().await?;
         tx.batch_execute("CREATE TEMP TABLE before (code text COLLATE \"C\") ON COMMIT DROP").await?;
         copy_file(&tx, "COPY before FROM STDIN", file).await?;
         tx.batch_execute("SET LOCAL work_mem = '512MB'").await?;
         let sql = format!(
-            "INSERT INTO codes (merchant_id, code) SELECT '{merchant}', code FROM before ORDER BY code"
+            "INSERT INTO onceload.codes (merchant_id, code) SELECT '{merchant}', code FROM before ORDER BY code"
         );
         tx.batch_execute(&sql).await?;
         tx.commit().await?;
         // As a production table is that has been there for a while: its pages are known as all visible. Each on
         // its own: VACUUM refuses to run beside another statement.
-        self.client.batch_execute("VACUUM (ANALYZE) codes").await?;
+        self.client.batch_execute("VACUUM (ANALYZE) onceload.codes").await?;
         self.checkpoint().await?;
-        self.count("SELECT count(*) FROM codes").await
+        self.count("SELECT count(*) FROM onceload.codes").await
     }
 
     pub async fn count(&self, sql: &str) -> Outcome<u64> {
@@ -150,7 +152,7 @@ impl Bench {
 
     /// The job's task that the condition names.
     pub async fn task(&self, job: JobId, condition: &str) -> Outcome<Uuid> {
-        let sql = format!("SELECT id FROM import_tasks WHERE job_id = '{job}' AND {condition}");
+        let sql = format!("SELECT id FROM onceload.import_tasks WHERE job_id = '{job}' AND {condition}");
         Ok(self.client.query_typed_one(&sql, &[]).await?.get(0))
     }
 }

@@ -6,12 +6,12 @@
 
 use crate::Outcome;
 use crate::wire::Wire;
-use onceload_tests::Bench;
-use onceload_tests::http::{Said, request, said, with_key};
+use onceload_tests::World;
+use onceload_tests::http::{Response, receive, request, with_key};
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::db::Database;
-use shared::edge::App;
+use shared::db::{Database, Usage};
+use shared::lambda::App;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -48,8 +48,8 @@ struct Report {
 }
 
 pub async fn run() -> Outcome<()> {
-    let bench = Bench::new().await;
-    let apps: Vec<App> = (0..CLIENTS).map(|_| App { db: bench.db.pool(1), ..bench.app.clone() }).collect();
+    let world = World::new().await;
+    let apps: Vec<App> = (0..CLIENTS).map(|_| world.app_with_pool(1)).collect();
     let mut times = Vec::new();
     // The first requests make connections and users.
     load(&apps, "warm-up", Duration::ZERO, 5, false, "warm").await?;
@@ -58,10 +58,10 @@ pub async fn run() -> Outcome<()> {
         times.push(load(&apps, "create with a key", pause, EACH, true, run).await?);
         times.push(load(&apps, "replay", pause, EACH, true, run).await?);
     }
-    let (few, many) = slugs(&bench).await?;
+    let (few, many) = slugs(&world).await?;
     let slug_ratio = many.p50_ms / few.p50_ms;
     times.extend([few, many]);
-    let report = Report { times, slug_ratio, round_trips: round_trips(&bench).await? };
+    let report = Report { times, slug_ratio, round_trips: round_trips(&world).await? };
     print(&report);
     let path = xtask::project::target().join("bench-http.json");
     std::fs::write(&path, serde_json::to_string_pretty(&report)?)?;
@@ -93,10 +93,10 @@ async fn load(
                     let name = format!("{run} {client} {n}");
                     let key = keyed.then(|| format!("{run}-{client}-{n}"));
                     let begun = Instant::now();
-                    let said = create(&app, &format!("client-{client}"), &name, key.as_deref()).await;
+                    let response = create(&app, &format!("client-{client}"), &name, key.as_deref()).await;
                     taken.push(begun.elapsed());
-                    if said.status != 201 {
-                        return Err(format!("{what}: {said:?}").into());
+                    if response.status != 201 {
+                        return Err(format!("{what}: {response:?}").into());
                     }
                 }
                 Outcome::Ok(taken)
@@ -110,33 +110,33 @@ async fn load(
     Ok(times(what, apps.len(), pause, taken, begun.elapsed()))
 }
 
-async fn create(app: &App, subject: &str, name: &str, key: Option<&str>) -> Said {
+async fn create(app: &App, subject: &str, name: &str, key: Option<&str>) -> Response {
     let body = json!({ "name": name }).to_string();
     let mut asked = request("POST", "/communities", Some(subject), &body);
     if let Some(key) = key {
         asked = with_key(asked, key);
     }
-    said(create_community::handle(app.clone(), asked).await)
+    receive(create_community::handle(app.clone(), asked).await)
 }
 
 /// One client, one name after the other: names with one taken suffix each, and one name with very many.
-async fn slugs(bench: &Bench) -> Outcome<(Times, Times)> {
-    let app = App { db: bench.db.pool(1), ..bench.app.clone() };
+async fn slugs(world: &World) -> Outcome<(Times, Times)> {
+    let app = world.app_with_pool(1);
     let first = create(&app, "slugs", "Popular", None).await;
-    let owner = bench.db.value("SELECT id FROM users WHERE subject = 'slugs'").await;
+    let owner = world.db.value("SELECT id FROM onceload.users WHERE subject = 'slugs'").await;
     // (base, suffix) of what is taken.
     for taken in [
         format!("SELECT 'popular', n FROM generate_series(1, {TAKEN}) n"),
         format!("SELECT 'rare' || n, 0 FROM generate_series(1, {SLUGS}) n"),
     ] {
         let sql = format!(
-            "INSERT INTO communities (id, owner_id, slug_base, slug_suffix, unique_url, name)
+            "INSERT INTO onceload.communities (id, owner_id, slug_base, slug_suffix, unique_url, name)
              SELECT gen_random_uuid(), '{owner}', b, s, b || CASE WHEN s = 0 THEN '' ELSE '-' || s END, b
                FROM ({taken}) AS taken (b, s)"
         );
-        bench.db.exec(&sql).await;
+        world.db.exec(&sql).await;
     }
-    bench.db.exec("ANALYZE communities").await;
+    world.db.exec("ANALYZE onceload.communities").await;
     assert_eq!(first.status, 201, "{first:?}");
     let mut taken = [Vec::new(), Vec::new()];
     // In turn, so that both meet the same machine.
@@ -164,8 +164,8 @@ async fn slugs(bench: &Bench) -> Outcome<(Times, Times)> {
 
 /// Counted on the wire, on a connection that is warm. In one thread: what is sent without waiting for an answer then
 /// goes out in one piece, and is counted as one.
-async fn round_trips(bench: &Bench) -> Outcome<[u64; 3]> {
-    let (url, app) = (bench.db.direct_url(), bench.app.clone());
+async fn round_trips(world: &World) -> Outcome<[u64; 3]> {
+    let (url, app) = (world.db.direct_url(), world.app.clone());
     let counting = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(counted(&url, app))
@@ -175,15 +175,15 @@ async fn round_trips(bench: &Bench) -> Outcome<[u64; 3]> {
 
 async fn counted(url: &str, app: App) -> Outcome<[u64; 3]> {
     let wire = Wire::before(url).await?;
-    let app = App { db: Database::new(&wire.url, 1, None)?, ..app };
+    let app = App { db: Database::new(&wire.url, Usage::step(1), None)?, ..app };
     create(&app, "wire", "warm", None).await;
     let key = Uuid::now_v7().to_string();
     let mut counted = [0; 3];
     for (at, key) in [None, Some(key.as_str()), Some(key.as_str())].into_iter().enumerate() {
         let before = wire.round_trips();
-        let said = create(&app, "wire", "On the Wire", key).await;
-        if said.status != 201 || (at == 2) != said.header("idempotent-replayed").is_some() {
-            return Err(format!("{said:?}").into());
+        let response = create(&app, "wire", "On the Wire", key).await;
+        if response.status != 201 || (at == 2) != response.header("idempotent-replayed").is_some() {
+            return Err(format!("{response:?}").into());
         }
         counted[at] = wire.round_trips() - before;
     }

@@ -50,7 +50,7 @@ pub async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
     let inserted = import
         .measured
         .bench
-        .count(&format!("SELECT count(*) FROM codes WHERE import_job_id = '{job}'"))
+        .count(&format!("SELECT count(*) FROM onceload.codes WHERE import_job_id = '{job}'"))
         .await?;
     equal("inserted codes", &json!(inserted), batch.expected.clean)?;
     import.afterwards(&operator, job).await?;

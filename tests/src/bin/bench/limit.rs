@@ -58,7 +58,7 @@ pub async fn load_and_mark(
         streams - 1
     );
     admin.batch_execute(&settings).await?;
-    const JOIN: &str = "SELECT count(*) FROM limit_staging JOIN codes USING (code)";
+    const JOIN: &str = "SELECT count(*) FROM limit_staging JOIN onceload.codes USING (code)";
     let mut started = Instant::now();
     let existing = match number(admin, JOIN).await {
         Ok(existing) => existing,
@@ -106,7 +106,7 @@ pub async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
     admin.batch_execute("CREATE TABLE limit_codes (LIKE codes INCLUDING DEFAULTS)").await?;
     bench.checkpoint().await?;
     let started = Instant::now();
-    let sql = format!("INSERT INTO limit_codes SELECT * FROM codes WHERE import_job_id = '{job}'");
+    let sql = format!("INSERT INTO limit_codes SELECT * FROM onceload.codes WHERE import_job_id = '{job}'");
     let rows = admin.execute_typed(&sql, &[]).await?;
     let limit = Limit::new("insert", rows, started);
     same("rows in the heap", rows, clean)?;
@@ -119,7 +119,7 @@ pub async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
 pub async fn export(bench: &Bench, job: JobId, rows: u64) -> Outcome<Limit> {
     say("As many rows to nowhere");
     let sql = format!(
-        "COPY (SELECT {COLUMNS}, merchant_id, 'false', 'true', 'DATABASE_DUPLICATE' FROM codes \
+        "COPY (SELECT {COLUMNS}, merchant_id, 'false', 'true', 'DATABASE_DUPLICATE' FROM onceload.codes \
          WHERE import_job_id = '{job}' LIMIT {rows}) TO '/dev/null' WITH (FORMAT csv)"
     );
     let started = Instant::now();

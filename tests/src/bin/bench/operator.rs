@@ -2,12 +2,13 @@
 
 use crate::Outcome;
 use crate::database::Bench;
-use shared::db::Database;
-use shared::db::decisions::{self, Actor, Approval, Decision};
-use shared::db::maintenance::{self, Asked};
-use shared::db::transaction::{Limits, begin, commit};
+use import_jobs::decide::{self, Approval, Decision};
+use import_jobs::maintain::{self, Asked};
+use shared::db::Limits;
+use shared::db::{Database, Usage};
+use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
-use shared::domain::task::Claimed;
+use shared::domain::task::ClaimedCodes;
 use uuid::Uuid;
 use xtask::generate::Expected;
 
@@ -21,42 +22,42 @@ pub struct Operator {
 
 impl Operator {
     pub async fn new(bench: &Bench, merchant: Uuid) -> Outcome<Self> {
-        let sql = "INSERT INTO users (subject) VALUES ('bench')
+        let sql = "INSERT INTO onceload.users (subject) VALUES ('bench')
                    ON CONFLICT (subject) DO UPDATE SET subject = 'bench' RETURNING id";
         let row = bench.client.query_typed_one(sql, &[]).await?;
         let user: Uuid = row.get(0);
         let member = format!(
-            "INSERT INTO merchant_members (merchant_id, user_id) VALUES ('{merchant}', '{user}') ON CONFLICT DO NOTHING"
+            "INSERT INTO onceload.merchant_members (merchant_id, user_id) VALUES ('{merchant}', '{user}') ON CONFLICT DO NOTHING"
         );
         bench.client.batch_execute(&member).await?;
         let actor = Actor { user: UserId(user), merchants: vec![MerchantId(merchant)] };
-        Ok(Self { actor, db: Database::new(&bench.url, 1, None)? })
+        Ok(Self { actor, db: Database::new(&bench.url, Usage::step(1), None)? })
     }
 
     pub async fn approve(&self, job: JobId, expected: &Expected) -> Outcome<()> {
         let approval = Approval { clean_count: i64::try_from(expected.clean)?, accept_duplicates: false };
         let mut connection = self.db.connection().await?;
-        let mut tx = begin(&mut connection, "approve", Limits::short()).await?;
-        match decisions::approve(&mut tx, &self.actor, job, approval).await? {
-            Decision::Taken { .. } => Ok(commit(tx, "approve").await?),
+        let mut tx = connection.begin("approve", Limits::short()).await?;
+        match decide::approve(&mut tx, &self.actor, job, approval).await? {
+            Decision::Taken { .. } => Ok(tx.commit().await?),
             other => Err(format!("the approval was answered {other:?}").into()),
         }
     }
 
     pub async fn clear(&self, job: JobId) -> Outcome<()> {
         let mut connection = self.db.connection().await?;
-        let tx = begin(&mut connection, "clear", Limits::short()).await?;
-        match maintenance::clear_staging(&tx, &self.actor, job).await? {
-            Asked::Taken { .. } => Ok(commit(tx, "clear").await?),
+        let tx = connection.begin("clear", Limits::short()).await?;
+        match maintain::clear_staging(&tx, &self.actor, job).await? {
+            Asked::Taken { .. } => Ok(tx.commit().await?),
             other => Err(format!("clearing was answered {other:?}").into()),
         }
     }
 
     pub async fn roll_back(&self, job: JobId) -> Outcome<()> {
         let mut connection = self.db.connection().await?;
-        let mut tx = begin(&mut connection, "rollback", Limits::short()).await?;
-        match maintenance::ask_rollback(&mut tx, &self.actor, job, Claimed::Keep).await? {
-            Asked::Taken { .. } => Ok(commit(tx, "rollback").await?),
+        let mut tx = connection.begin("rollback", Limits::short()).await?;
+        match maintain::ask_rollback(&mut tx, &self.actor, job, ClaimedCodes::Keep).await? {
+            Asked::Taken { .. } => Ok(tx.commit().await?),
             other => Err(format!("the rollback was answered {other:?}").into()),
         }
     }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_plot_has_a_line_for_each_stage_and_stays_inside() {
+    fn the_plot_draws_each_stage_within_its_frame() {
         let size = |rows: u64| Size {
             rows,
             stages: CYCLE.map(|stage| (stage, rows as f64 * 2e-6)).to_vec(),

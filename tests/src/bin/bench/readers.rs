@@ -6,10 +6,10 @@ use crate::database::Bench;
 use crate::operator::SUBJECT;
 use crate::report::median;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use onceload_tests::http::{request, said};
+use onceload_tests::http::{receive, request};
 use serde::Serialize;
 use shared::domain::ids::JobId;
-use shared::edge::App;
+use shared::lambda::App;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -61,8 +61,8 @@ impl Readers {
     pub async fn start(bench: &Bench, merchant: Uuid, job: JobId) -> Outcome<Self> {
         // Some codes that were there before, from all over the index.
         let sample = format!(
-            "SELECT code FROM codes TABLESAMPLE BERNOULLI (least(100, 100.0 * 2000 / {})) WHERE import_job_id IS NULL LIMIT 2000",
-            bench.count("SELECT greatest(count(*), 1) FROM codes").await?
+            "SELECT code FROM onceload.codes TABLESAMPLE BERNOULLI (least(100, 100.0 * 2000 / {})) WHERE import_job_id IS NULL LIMIT 2000",
+            bench.count("SELECT greatest(count(*), 1) FROM onceload.codes").await?
         );
         let codes: Vec<String> =
             bench.client.query_typed(&sample, &[]).await?.iter().map(|row| row.get(0)).collect();
@@ -75,7 +75,7 @@ impl Readers {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .build();
-        let app = App::new(aws, &bench.url, 1)?;
+        let app = App::new(aws, &bench.url, shared::db::Usage::step(1))?;
         let read = tokio::spawn(reads(Arc::clone(&done), reader, merchant, Arc::clone(&codes)));
         let claim = tokio::spawn(claims(Arc::clone(&done), claimer, merchant, codes));
         let get = tokio::spawn(gets(Arc::clone(&done), app, job));
@@ -117,7 +117,7 @@ async fn reads(
         ticks.tick().await;
         let code = pick(&codes, taken.len()).ok_or("no code to read")?;
         let begun = Instant::now();
-        let sql = "SELECT points, claimed FROM codes WHERE merchant_id = $1 AND code = $2";
+        let sql = "SELECT points, claimed FROM onceload.codes WHERE merchant_id = $1 AND code = $2";
         let rows = client.query_typed(sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
         taken.push(begun.elapsed());
         if rows.len() != 1 {
@@ -138,7 +138,7 @@ async fn claims(
         ticks.tick().await;
         let code = pick(&codes, taken.len() + 1).ok_or("no code to claim")?;
         let begun = Instant::now();
-        let sql = "UPDATE codes SET claimed = true, claimed_customer_id = 'bench' WHERE merchant_id = $1 AND code = $2";
+        let sql = "UPDATE onceload.codes SET claimed = true, claimed_customer_id = 'bench' WHERE merchant_id = $1 AND code = $2";
         let rows = client.execute_typed(sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
         taken.push(begun.elapsed());
         if rows != 1 {
@@ -155,7 +155,7 @@ async fn gets(done: Arc<AtomicBool>, app: App, job: JobId) -> Outcome<Vec<Durati
         ticks.tick().await;
         let asked = request("GET", &path, Some(SUBJECT), "");
         let begun = Instant::now();
-        let answer = said(import_jobs::handle(app.clone(), asked).await);
+        let answer = receive(import_jobs::handle(app.clone(), asked).await);
         taken.push(begun.elapsed());
         if answer.status != 200 {
             return Err(format!("GET {path}: {answer:?}").into());
@@ -183,7 +183,7 @@ async fn locks(done: Arc<AtomicBool>, client: Client) -> Outcome<Option<String>>
         ticks.tick().await;
         // Locks on the table itself; `extend` and `tuple` name it too, and last for an instant.
         let sql = "SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                    WHERE l.locktype = 'relation' AND l.relation = 'codes'::regclass AND l.granted AND a.backend_type = 'client backend'";
+                    WHERE l.locktype = 'relation' AND l.relation = 'onceload.codes'::regclass AND l.granted AND a.backend_type = 'client backend'";
         for row in client.query_typed(sql, &[]).await? {
             let mode: String = row.get(0);
             strongest = strongest.max(MODES.iter().position(|it| *it == mode));

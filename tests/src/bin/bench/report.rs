@@ -246,13 +246,13 @@ mod tests {
     use super::{Run, Stage};
 
     #[test]
-    fn the_median_is_the_middle_one() {
+    fn the_median_is_the_middle_value() {
         assert_eq!(super::median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(super::median(vec![1.0]), 1.0);
     }
 
     #[test]
-    fn the_middle_run_is_found_in_any_order() {
+    fn the_median_run_is_found_in_any_order() {
         let run = |seconds| {
             let stage = Stage { stage: "load", seconds, ..Stage::default() };
             Run { stages: vec![stage], ..Run::default() }

@@ -53,7 +53,7 @@ mod tests {
     use super::Template;
 
     #[test]
-    fn every_function_has_its_memory() {
+    fn every_function_declares_its_memory() {
         let template = Template::read().unwrap();
         for function in xtask::project::functions().unwrap() {
             assert!(template.memory(&function).unwrap() >= 128, "{function}");

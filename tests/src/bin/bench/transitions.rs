@@ -51,7 +51,7 @@ fn walk(machine: &Value, choices: &[(&str, &str)], items: &dyn Fn(&str) -> Outco
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_file_and_every_chunk_is_a_transition() {
+    fn every_file_and_chunk_costs_a_transition() {
         let small = super::of_import(1, 1).unwrap();
         assert_eq!(super::of_import(64, 1).unwrap(), small + 63);
         assert_eq!(super::of_import(64, 49).unwrap(), small + 63 + 48);

@@ -6,7 +6,7 @@ use crate::template::Template;
 use nix::sys::resource::{Resource, setrlimit};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::edge::{App, Budget};
+use shared::lambda::{App, Budget};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -28,7 +28,7 @@ pub async fn serve() -> Outcome<()> {
     let function = std::env::var(FUNCTION)?;
     let memory = std::env::var(MEMORY)?.parse()?;
     setrlimit(Resource::RLIMIT_DATA, memory, memory)?;
-    let app = App::from_env(2).await?;
+    let app = App::from_env(shared::db::Usage::step(2)).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut out = tokio::io::stdout();
     while let Some(line) = lines.next_line().await? {
@@ -63,9 +63,9 @@ fn parsed<T: DeserializeOwned>(input: Value) -> Outcome<T> {
 }
 
 fn shown<T: serde::Serialize>(result: shared::domain::step::StepResult<T>) -> Result<Value, String> {
-    result
-        .map(|output| json!(output))
-        .map_err(|error| format!("{}: {error}: {}", error.kind.as_str(), shared::edge::serve::causes(&error)))
+    result.map(|output| json!(output)).map_err(|error| {
+        format!("{}: {error}: {}", error.kind.as_str(), shared::domain::step::list_causes(&error))
+    })
 }
 
 /// The most memory that this process has held (`VmHWM` of proc(5)), in bytes.

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_are_understood_whatever_their_form() {
+    fn header_names_match_in_any_case_and_spacing() {
         let (delimiter, columns) = header(b"sku_name,\"Note, internal\",batch_id,points,code\r\nx").unwrap();
         assert_eq!(delimiter, b',');
         assert_eq!(columns, ["sku_name", "ignored_1", "batch_code", "points", "code"]);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn short_records_are_filled_up_and_line_ends_inside_of_quotes_left() {
+    fn short_records_are_padded_and_quoted_line_ends_kept() {
         let text = b"a;b;c\r\n1\r\n\"x\r\n;\";2\r\n1;2;3\r\n4";
         assert_eq!(filled_up(text, b';', 3), b"a;b;c\r\n1;;\r\n\"x\r\n;\";2;\r\n1;2;3\r\n4;;");
     }

@@ -1,0 +1,72 @@
+//! The events that an import publishes: `ImportStateChanged` on EventBridge.
+
+use crate::csv;
+use crate::merchant::Merchant;
+use crate::stack::{Stack, until};
+use aws_sdk_eventbridge::types::Target;
+use serde_json::{Value, json};
+
+/// Calls SQS without its SDK, which would be a dependency for three calls.
+async fn sqs(stack: &Stack, action: &str, body: Value) -> Value {
+    let (endpoint, region) = (stack.file.aws_endpoint_url.clone(), stack.file.region.clone());
+    let target = format!("AmazonSQS.{action}");
+    let called = tokio::task::spawn_blocking(move || {
+        let scope = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20260101/{region}/sqs/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let request = ureq::post(endpoint)
+            .header("authorization", scope)
+            .header("x-amz-target", target)
+            .header("content-type", "application/x-amz-json-1.0");
+        request.send(body.to_string())?.body_mut().read_json::<Value>()
+    });
+    called.await.expect("the call").expect("an answer of SQS")
+}
+
+#[tokio::test]
+async fn waiting_and_final_states_are_announced() {
+    let merchant = Merchant::new("events").await;
+    let (stack, id) = (&merchant.stack, merchant.id);
+    let name = format!("e2e-{id}");
+    let queue = sqs(stack, "CreateQueue", json!({ "QueueName": name })).await["QueueUrl"].clone();
+    let attributes = json!({ "QueueUrl": queue, "AttributeNames": ["QueueArn"] });
+    let arn = sqs(stack, "GetQueueAttributes", attributes).await["Attributes"]["QueueArn"].clone();
+    let arn = arn.as_str().expect("the queue's ARN");
+    let pattern = json!({ "source": ["onceload"], "detail-type": ["ImportStateChanged"],
+                          "detail": { "merchant_id": [id] } });
+    stack.events.put_rule().name(&name).event_pattern(pattern.to_string()).send().await.expect("a rule");
+    let target = Target::builder().id("queue").arn(arn).build().expect("a target");
+    stack.events.put_targets().rule(&name).targets(target).send().await.expect("a target");
+
+    let job = merchant.upload_for_approval("a.csv", csv::file(&csv::codes("A", 0..15))).await;
+    assert_eq!(merchant.approve(&job, 15).await.status, 202);
+    merchant.wait_for_status(&job, "completed").await;
+    let refused = merchant.start_execution(&json!({ "merchant_id": id })).await;
+    merchant.wait_for_end(&refused).await;
+
+    let mut heard: Vec<Value> = Vec::new();
+    until("three events", async || {
+        let receive = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 });
+        let received = sqs(stack, "ReceiveMessage", receive).await;
+        for message in received["Messages"].as_array().into_iter().flatten() {
+            let body = message["Body"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+            heard.push(body.expect("an event")["detail"].clone());
+            let receipt = json!({ "QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"] });
+            sqs(stack, "DeleteMessage", receipt).await;
+        }
+        (heard.len() >= 3).then_some(())
+    })
+    .await;
+    heard.sort_by_key(|event| event["status"].to_string());
+    let statuses: Vec<_> = heard.iter().filter_map(|event| event["status"].as_str()).collect();
+    assert_eq!(statuses, ["awaiting_approval", "completed", "failed"]);
+    for event in &heard[..2] {
+        assert_eq!((&event["job_id"], &event["counts"]["clean"]), (&json!(job), &json!(15)), "{event}");
+    }
+    assert_eq!(heard[1]["counts"]["inserted"], json!(15));
+    assert!(heard[2]["error_message"].is_string(), "{}", heard[2]);
+    stack.events.remove_targets().rule(&name).ids("queue").send().await.expect("the target goes");
+    stack.events.delete_rule().name(&name).send().await.expect("the rule goes");
+    sqs(stack, "DeleteQueue", json!({ "QueueUrl": queue })).await;
+    merchant.wait_for_rest().await;
+}

@@ -1,0 +1,194 @@
+//! The schema: every statement prepares against it, and it enforces transitions, roles and visibility.
+
+use onceload_tests::concurrency::all_at_once;
+use onceload_tests::db::{Server, connect, rows, value};
+use onceload_tests::{TestDb, World};
+use shared::db::migrate::migrate;
+use shared::db::{Database, STATEMENTS, Usage};
+use shared::domain::status::Status;
+use std::path::{Path, PathBuf};
+use tokio_postgres::error::SqlState;
+
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods)] // Preparing is what is tested; nothing pools this connection.
+async fn every_statement_is_named_and_can_be_prepared() {
+    let db = TestDb::new().await;
+    let client = db.connect().await;
+    for statement in STATEMENTS.into_iter().flatten() {
+        let first = statement.sql.lines().next().unwrap();
+        assert_eq!(first, format!("-- {}", statement.name), "the first line shows in the server's log");
+        if let Err(error) = client.prepare(statement.sql).await {
+            panic!("{}: {error:?}", statement.name);
+        }
+    }
+    let mut declared: Vec<&str> = STATEMENTS.into_iter().flatten().map(|statement| statement.name).collect();
+    // Its text stands in Rust, beside the tables that it lists.
+    declared.retain(|name| *name != "staging.tables");
+    declared.sort_unstable();
+    assert_eq!(declared, list_statement_files(), "a .sql file that no statement reads");
+}
+
+/// The statements by their files: `<room>.<verb>` for `shared/src/db/<room>/<verb>.sql`.
+fn list_statement_files() -> Vec<String> {
+    let database = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/src/db"));
+    let entries = |directory: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let stem = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let mut names = vec!["pool.ping".to_owned()];
+    for room in entries(database).into_iter().filter(|path| path.is_dir()) {
+        let files =
+            entries(&room).into_iter().filter(|path| path.extension().is_some_and(|end| end == "sql"));
+        names.extend(files.map(|file| format!("{}.{}", stem(&room), stem(&file))));
+    }
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_trigger_allows_exactly_the_transitions_of_the_code() {
+    let world = World::new().await;
+    // Drop the CHECKs of the states' contents, to test the transitions alone.
+    let checks = world
+        .db
+        .column("SELECT conname FROM pg_constraint WHERE conrelid = 'onceload.codes_import_jobs'::regclass AND contype = 'c'")
+        .await;
+    for check in checks.iter().filter(|name| *name != "codes_import_jobs_status") {
+        world.db.exec(&format!("ALTER TABLE onceload.codes_import_jobs DROP CONSTRAINT {check}")).await;
+    }
+    let client = world.db.connect().await;
+    let mut pairs = 0;
+    for from in Status::ALL {
+        for to in Status::ALL {
+            let (id, from_name, to_name) = (uuid::Uuid::now_v7(), from.as_str(), to.as_str());
+            world
+                .db
+                .exec(&format!(
+                    "INSERT INTO onceload.codes_import_jobs (id, merchant_id, status, source_info)
+                     VALUES ('{id}', '{}', '{from_name}', '{{}}')",
+                    world.merchant
+                ))
+                .await;
+            let moved = client
+                .batch_execute(&format!(
+                    "UPDATE onceload.codes_import_jobs SET status = '{to_name}' WHERE id = '{id}'"
+                ))
+                .await;
+            let allowed = from == to || from.may_become(*to);
+            match moved {
+                Ok(()) => assert!(allowed, "{from_name} became {to_name}"),
+                Err(error) => {
+                    let constraint = error.as_db_error().and_then(|e| e.constraint());
+                    assert_eq!(constraint, Some("codes_import_jobs_transition"), "{error:?}");
+                    assert!(!allowed, "{from_name} may become {to_name}");
+                }
+            }
+            pairs += 1;
+        }
+    }
+    assert_eq!(pairs, 121);
+    assert!(
+        client.batch_execute("DELETE FROM onceload.codes_import_jobs").await.is_err(),
+        "jobs are never deleted"
+    );
+    let fall = client.batch_execute("UPDATE onceload.codes_import_jobs SET attempt = attempt - 1").await;
+    assert!(fall.is_err(), "an attempt never decreases");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staging_is_unlogged_and_readable_by_its_owner_only() {
+    let world = World::new().await;
+    let _run = world.import_until_approval("a.csv", "code\nA\nA\n").await;
+    let tables = world
+        .db
+        .column(
+            "SELECT relname || ' ' || relpersistence::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+              WHERE nspname = 'onceload_staging' ORDER BY 1",
+        )
+        .await;
+    assert_eq!(tables.len(), 2, "{tables:?}");
+    assert!(tables.iter().all(|table| table.ends_with(" u")), "{tables:?}");
+    let admin = world.db.connect_as_admin().await;
+    admin.batch_execute("SET ROLE onceload_reader").await.unwrap();
+    let table = tables[0].split(' ').next().unwrap();
+    let refused = admin.batch_execute(&format!("SELECT * FROM onceload_staging.{table}")).await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_sees_only_the_merchants_it_names() {
+    let world = World::new().await;
+    let other = onceload_tests::fixture::add_merchant(&world.db, "Second").await;
+    world.add_codes(&["MINE"]).await;
+    world
+        .db
+        .exec(&format!("INSERT INTO onceload.codes (merchant_id, code) VALUES ('{other}', 'THEIRS')"))
+        .await;
+    let _run = world.import_until_approval("a.csv", "code,points\nA,1\nB,x\n").await;
+
+    let reader = world.db.connect_as_admin().await;
+    reader.batch_execute("SET ROLE onceload_reader").await.unwrap();
+    let count = async |what: &str| -> String {
+        value(&reader, &format!("SELECT count(*) FROM onceload.{what}")).await
+    };
+    for table in ["codes", "import_rejects"] {
+        assert_eq!(count(table).await, "0", "{table} without the setting");
+    }
+    assert_eq!(rows(&reader, "SELECT id FROM onceload.codes_import_jobs").await.len(), 0);
+    reader.batch_execute(&format!("SET onceload.merchant_ids = '{other}'")).await.unwrap();
+    assert_eq!(rows(&reader, "SELECT code FROM onceload.codes").await, [["THEIRS"]]);
+    assert_eq!(count("import_rejects").await, "0");
+    assert_eq!(rows(&reader, "SELECT id FROM onceload.codes_import_jobs").await.len(), 0);
+    reader.batch_execute(&format!("SET onceload.merchant_ids = '{}'", world.merchant)).await.unwrap();
+    assert_eq!(rows(&reader, "SELECT code FROM onceload.codes").await, [["MINE"]]);
+    assert_eq!(count("import_rejects").await, "1");
+    assert_eq!(rows(&reader, "SELECT status FROM onceload.codes_import_jobs").await.len(), 1);
+    let token = reader.batch_execute("SELECT task_token FROM onceload.codes_import_jobs").await.unwrap_err();
+    assert_eq!(token.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "who has the token can approve");
+    let write = reader.batch_execute("DELETE FROM onceload.codes").await.unwrap_err();
+    assert_eq!(write.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+}
+
+/// The pool that `migrate` uses: directly, without a pooler.
+fn direct_pool(db: &TestDb) -> Database {
+    Database::new(&db.direct_url(), Usage::step(1), None).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_deployments_run_each_migration_once() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+    let mut versions: Vec<i64> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|file| {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let (version, _) = name.strip_prefix('V').and_then(|name| name.split_once("__")).expect(&name);
+            version.parse().expect(&name)
+        })
+        .collect();
+    versions.sort_unstable();
+    let db = Server::from_env().create_empty_database().await;
+    let deployments = (0..4).map(|_| {
+        let pool = direct_pool(&db);
+        async move { migrate(pool.connection().await.unwrap()).await.unwrap() }
+    });
+    let mut applied = Vec::new();
+    for migrated in all_at_once(deployments).await {
+        applied.extend(migrated.applied);
+        assert_eq!(Some(&migrated.version), versions.last());
+    }
+    assert_eq!(applied, versions, "each migration is applied once, in order");
+    let again = migrate(direct_pool(&db).connection().await.unwrap()).await.unwrap();
+    assert!(again.applied.is_empty());
+}
+
+/// The functions connect as this role, so no other test can have relied on a privilege.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_functions_role_has_no_special_privileges() {
+    let db = TestDb::new().await;
+    let client = connect(&db.url()).await;
+    let privileged = value(
+        &client,
+        "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = current_user",
+    );
+    assert_eq!(privileged.await, "f");
+}

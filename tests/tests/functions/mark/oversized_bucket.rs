@@ -1,0 +1,40 @@
+//! Codes that sampling can't split evenly: one bucket, one prefix, one code repeated.
+
+use onceload_tests::World;
+use serde_json::json;
+use std::fmt::Write;
+
+/// 900,000 sequential codes, and one of them 400,000 times more: one bucket with more rows than a chunk may hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oversized_bucket_is_split_into_chunks() {
+    let world = World::new().await;
+    let mut text = String::with_capacity(16 << 20);
+    text.push_str("code\n");
+    for i in 0..900_000 {
+        let _ = writeln!(text, "AAA{i:06}");
+    }
+    for _ in 0..400_000 {
+        text.push_str("AAA450000\n");
+    }
+    world.add_codes(&["AAA450000", "AAA000000", "AAA899999", "B", "0"]).await;
+    let run = world.import_to_end("sequential.csv", text).await;
+    let buckets = world.db.int("SELECT count(DISTINCT bucket_no) FROM onceload.import_chunks").await;
+    assert_eq!(buckets, 1);
+    assert!(run.chunks.len() > 1, "{:?}", run.chunks);
+    let gaps = world
+        .db
+        .int(
+            "SELECT count(*) FROM onceload.import_chunks a JOIN onceload.import_chunks b ON b.chunk_no = a.chunk_no + 1
+              WHERE a.upper_bound IS DISTINCT FROM b.lower_bound",
+        )
+        .await;
+    assert_eq!(gaps, 0, "chunks cover without gaps or overlap");
+    let job = world.read_job(run.job).await;
+    assert_eq!(job["staged"], 1_300_000);
+    assert_eq!(job["internal_duplicates"], 400_000);
+    assert_eq!(job["database_duplicates"], 400_003);
+    assert_eq!(job["both_duplicates"], 400_000);
+    assert_eq!(job["codes_inserted"], 899_997);
+    assert_eq!(job["verification"]["verified"], json!(true));
+    assert_eq!(world.count_codes().await, 900_002);
+}
