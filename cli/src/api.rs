@@ -1,4 +1,4 @@
-//! The HTTP API: a bearer token, JSON, problem documents; what is worth a repetition is repeated.
+//! Calls the HTTP API with a bearer token and JSON, and tries again while that may help.
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure, Outcome};
@@ -8,27 +8,27 @@ use std::thread::sleep;
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
-/// The gateway gives up after 30 s.
+/// A little longer than the gateway's own limit of 30 s.
 const TIMEOUT: Duration = Duration::from_secs(35);
 const TRIES: u32 = 5;
 
-/// Callers of the API. Clones share their connections.
+/// A client of the API. Clones share their connections.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     agent: ureq::Agent,
     base: String,
     authorization: String,
 }
 
-/// What came back, whatever the status.
+/// An answer of the API with any status.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub body: Value,
 }
 
-/// An agent that trusts what this machine trusts.
-pub fn agent(timeout: Option<Duration>) -> ureq::Agent {
+/// Makes an HTTP agent that trusts the machine's certificates.
+pub(crate) fn new_agent(timeout: Option<Duration>) -> ureq::Agent {
     let native = rustls_native_certs::load_native_certs().certs;
     let roots: Vec<Certificate<'static>> =
         native.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
@@ -46,41 +46,41 @@ pub fn agent(timeout: Option<Duration>) -> ureq::Agent {
         .into()
 }
 
-/// Worth another try: too many requests, or the other side is out of order.
-pub fn again(status: u16) -> bool {
+/// Whether another try may succeed: after too many requests, or an error of the server.
+pub(crate) fn may_succeed_later(status: u16) -> bool {
     status == 429 || status >= 500
 }
 
-/// A quarter of a second, then twice as long each time.
-pub fn pause(tries: u32) {
+/// Sleeps before the next try: half a second after the first, then twice as long each time.
+pub(crate) fn pause(tries: u32) {
     sleep(Duration::from_millis(250 << tries.min(5)));
 }
 
 impl Api {
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            agent: agent(Some(TIMEOUT)),
+            agent: new_agent(Some(TIMEOUT)),
             base: config.api_url.clone(),
             authorization: format!("Bearer {}", config.token),
         }
     }
 
-    pub fn get(&self, path: &str) -> Outcome<Value> {
-        good("GET", path, self.call("GET", path, None)?)
+    pub(crate) fn get(&self, path: &str) -> Outcome<Value> {
+        accept("GET", path, self.call("GET", path, None)?)
     }
 
-    /// With an `Idempotency-Key` of its own, so that repetitions don't do it twice.
-    pub fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
-        good("POST", path, self.call("POST", path, Some(body))?)
+    /// Sends an `Idempotency-Key`, so that further tries don't repeat the work.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Outcome<Value> {
+        accept("POST", path, self.call("POST", path, Some(body))?)
     }
 
-    /// The answer whatever its status, for who can do something about a refusal.
-    pub fn try_post(&self, path: &str, body: &Value) -> Outcome<Answer> {
+    /// Returns the answer with any status, for callers that handle a refusal.
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Outcome<Answer> {
         self.call("POST", path, Some(body))
     }
 
-    pub fn delete(&self, path: &str, body: &Value) -> Outcome<Value> {
-        good("DELETE", path, self.call("DELETE", path, Some(body))?)
+    pub(crate) fn delete(&self, path: &str, body: &Value) -> Outcome<Value> {
+        accept("DELETE", path, self.call("DELETE", path, Some(body))?)
     }
 
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Outcome<Answer> {
@@ -88,11 +88,11 @@ impl Api {
         let mut tries = 0;
         loop {
             tries += 1;
-            let answer = self.once(method, path, body, &key);
-            let repeat = answer.as_ref().map_or(true, |answer| again(answer.status));
+            let answer = self.send(method, path, body, &key);
+            let repeat = answer.as_ref().map_or(true, |answer| may_succeed_later(answer.status));
             if !repeat || tries >= TRIES {
                 return answer.map_err(|error| {
-                    let message = format!("{} can't be reached: {error}.", self.base);
+                    let message = format!("Can't reach {}: {error}.", self.base);
                     Failure::new(Exit::Unavailable, message)
                 });
             }
@@ -100,10 +100,10 @@ impl Api {
         }
     }
 
-    fn once(&self, method: &str, path: &str, body: Option<&Value>, key: &str) -> Result<Answer, ureq::Error> {
+    fn send(&self, method: &str, path: &str, body: Option<&Value>, key: &str) -> Result<Answer, ureq::Error> {
         const USER_AGENT: &str = concat!("onceload/", env!("CARGO_PKG_VERSION"));
         let (url, authorization) = (format!("{}{path}", self.base), self.authorization.as_str());
-        // As a string, so that its length is sent: JSON would go in chunks.
+        // A string, so that the request has a content-length: the agent sends JSON in chunks.
         let text = body.map(ToString::to_string).unwrap_or_default();
         let mut response = match method {
             "POST" => self
@@ -136,28 +136,27 @@ impl Api {
     }
 }
 
-/// The body of a 2xx; anything else is a failure in the service's words.
-pub fn good(method: &str, path: &str, answer: Answer) -> Outcome<Value> {
-    if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(refused(method, path, answer)) }
+/// The body of a 2xx answer. Any other answer is a failure with the service's message.
+pub(crate) fn accept(method: &str, path: &str, answer: Answer) -> Outcome<Value> {
+    if (200..300).contains(&answer.status) { Ok(answer.body) } else { Err(refusal(method, path, answer)) }
 }
 
-/// RFC 9457: title and detail are for people.
-pub fn refused(method: &str, path: &str, answer: Answer) -> Failure {
+/// The failure that an answer means. People read the title and the detail of a problem document (RFC 9457).
+pub(crate) fn refusal(method: &str, path: &str, answer: Answer) -> Failure {
     let exit = match answer.status {
         401 | 403 | 404 => Exit::Denied,
         409 => Exit::Conflict,
         400 | 422 => Exit::Usage,
         _ => Exit::Unavailable,
     };
-    let said = |member: &str| answer.body.get(member).and_then(Value::as_str).map(str::to_owned);
-    let words =
-        said("detail").or_else(|| said("error")).or_else(|| said("message")).or_else(|| said("title"));
-    let mut message = match (answer.status, words) {
-        (401, _) => "The token is not accepted: it may have expired. Set ONCELOAD_TOKEN to a fresh one \
-                     (on the local stack `cargo xtask up` writes one)."
+    let text = |member: &str| answer.body.get(member).and_then(Value::as_str).map(str::to_owned);
+    let detail = ["detail", "error", "message", "title"].into_iter().find_map(text);
+    let mut message = match (answer.status, detail) {
+        (401, _) => "The API refused the token, which may have expired. Set ONCELOAD_TOKEN to a new one. \
+                     For the local stack, `cargo xtask up` writes new tokens."
             .to_owned(),
-        (_, Some(words)) => words,
-        (status, None) => format!("{method} {path} was answered {status}."),
+        (_, Some(detail)) => detail,
+        (status, None) => format!("{method} {path} failed with {status}."),
     };
     let pointers = answer.body["errors"].as_array().map(|errors| {
         errors
@@ -177,16 +176,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_have_exit_codes_and_words() {
-        let says = |status: u16, body: Value| {
-            let failure = refused("POST", "/x", Answer { status, body });
+    fn a_refusal_has_an_exit_code_and_the_service_s_message() {
+        let read = |status: u16, body: Value| {
+            let failure = refusal("POST", "/x", Answer { status, body });
             (failure.exit, failure.message)
         };
-        assert_eq!(says(404, json!({ "detail": "None." })), (Exit::Denied, "None.".into()));
-        assert_eq!(says(409, json!({ "error": "Busy." })), (Exit::Conflict, "Busy.".into()));
+        assert_eq!(read(404, json!({ "detail": "None." })), (Exit::Denied, "None.".into()));
+        assert_eq!(read(409, json!({ "error": "Busy." })), (Exit::Conflict, "Busy.".into()));
         let invalid = json!({ "detail": "Bad.", "errors": [{ "pointer": "/name", "detail": "Bad." }] });
-        assert_eq!(says(422, invalid), (Exit::Usage, "Bad. (/name)".into()));
-        assert_eq!(says(502, json!("oops")).0, Exit::Unavailable);
-        assert!(says(401, json!({ "message": "Unauthorized" })).1.contains("ONCELOAD_TOKEN"));
+        assert_eq!(read(422, invalid), (Exit::Usage, "Bad. (/name)".into()));
+        assert_eq!(read(502, json!("oops")).0, Exit::Unavailable);
+        assert!(read(401, json!({ "message": "Unauthorized" })).1.contains("ONCELOAD_TOKEN"));
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: every verb and its options.
+//! The command line: its commands and their options.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -8,20 +8,20 @@ use uuid::Uuid;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    the import failed, was cancelled or expired; the verification is off; the check found faults
-  2    wrong use, or a request that the service refuses as invalid
-  3    wrong state, somebody else's import is in the way, or not confirmed
-  4    the token is missing, expired or not good for it, or there is no such import
-  5    network, storage or server out of order; try again
+  1    the import failed, was cancelled or expired; the verification found differences; the check found faults
+  2    the command line is wrong, or the service refused the request as invalid
+  3    the import is in the wrong state, another import is in the way, or the answer was not the word that confirms
+  4    the token is missing, has expired or has no access, or the import doesn't exist
+  5    the network, the storage or the service is unavailable; try again
   130  interrupted; an import that was followed goes on
 
-Environment: ONCELOAD_API_URL, ONCELOAD_TOKEN, ONCELOAD_MERCHANT. In a checkout of Onceload, what `cargo xtask up`
-wrote to target/local/stack.json is used where none of them is set; ONCELOAD_STACK names another such file.";
+Environment: ONCELOAD_API_URL, ONCELOAD_TOKEN, ONCELOAD_MERCHANT. Inside a checkout of Onceload, values that are not set
+come from target/local/stack.json, which `cargo xtask up` writes; ONCELOAD_STACK names another file of that kind.";
 
 /// Import promotional codes with Onceload: check, import, approve, verify, export, roll back.
 #[derive(Debug, Parser)]
 #[command(name = "onceload", version, after_help = EXIT_CODES, max_term_width = 120)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
@@ -29,32 +29,32 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// The API's address
     #[arg(long, global = true, env = "ONCELOAD_API_URL", value_name = "URL")]
     pub api_url: Option<String>,
-    /// An ID token; better given in the environment, where other users don't see it
+    /// An ID token. Prefer the environment variable: other users can see a command line
     #[arg(long, global = true, env = "ONCELOAD_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// The merchant's id
     #[arg(long, global = true, env = "ONCELOAD_MERCHANT", value_name = "UUID")]
     pub merchant: Option<Uuid>,
-    /// One JSON document on standard output, for scripts; no progress
+    /// Print one JSON document on standard output and no progress, for scripts
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Upload files and say what an import would make of them, without importing
+pub(crate) enum Command {
+    /// Upload files and show what an import would find in them, without importing
     Check(Check),
     /// Upload files, start their import and follow it until it waits for approval
     Import(Import),
     /// Show an import
     Status(Status),
-    /// Show what would be inserted, ask, and insert it
+    /// Show what would be inserted, ask for confirmation, and insert it
     Approve(Approve),
-    /// Stop an import; nothing is inserted
+    /// Cancel an import before it inserts anything
     Cancel(Job),
     /// Load the failed files of an import again
     Retry(Followed),
@@ -64,17 +64,17 @@ pub enum Command {
     Verify(Job),
     /// Download the duplicates, the rejects or a report of all rows
     Export(Export),
-    /// Remove the staged rows of an import that is over
+    /// Remove the staged rows of an import that has ended
     Clear(Clear),
     /// List imports, newest first
     History(History),
-    /// Print completions for a shell
+    /// Print the completion script of a shell
     Completions { shell: Shell },
 }
 
 /// An import: its id, or `last` for the merchant's newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobRef {
+pub(crate) enum JobRef {
     Id(Uuid),
     Last,
 }
@@ -85,130 +85,130 @@ impl std::str::FromStr for JobRef {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "last" => Ok(Self::Last),
-            id => Uuid::try_parse(id).map(Self::Id).map_err(|_| "neither an id nor `last`".to_owned()),
+            id => Uuid::try_parse(id).map(Self::Id).map_err(|_| "expected an id or `last`".to_owned()),
         }
     }
 }
 
 #[derive(Debug, Args)]
-pub struct Job {
+pub(crate) struct Job {
     /// The import's id, or `last`
     pub job: JobRef,
 }
 
 #[derive(Debug, Args)]
-pub struct Followed {
+pub(crate) struct Followed {
     #[command(flatten)]
     pub job: Job,
-    /// Return as soon as it is under way
+    /// Return as soon as it has started
     #[arg(long)]
     pub no_follow: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Source {
-    /// Files, or folders whose .csv, .csv.gz and .csv.zst files are meant
+pub(crate) struct Source {
+    /// Files, or folders of .csv, .csv.gz and .csv.zst files
     #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// What lies under this prefix in the bucket already, such as a batch that was checked
+    /// Use the files under this prefix of the bucket, such as a batch that was checked
     #[arg(long)]
     pub prefix: Option<String>,
-    /// Take a field from a column that is not recognised, as in `code=Voucher`; can be repeated
+    /// Take a field from a column that is not recognised, such as `code=Voucher`; can be repeated
     #[arg(long, value_name = "FIELD=HEADER", value_parser = mapping)]
     pub map: Vec<(String, String)>,
-    /// Uploads at the same time
+    /// How many uploads run at the same time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub parallel: u8,
 }
 
 fn mapping(text: &str) -> Result<(String, String), String> {
-    let (field, header) = text.split_once('=').ok_or("not of the form FIELD=HEADER")?;
+    let (field, header) = text.split_once('=').ok_or("expected FIELD=HEADER")?;
     Ok((field.to_owned(), header.to_owned()))
 }
 
 #[derive(Debug, Args)]
-pub struct Check {
+pub(crate) struct Check {
     #[command(flatten)]
     pub source: Source,
 }
 
 #[derive(Debug, Args)]
-pub struct Import {
+pub(crate) struct Import {
     #[command(flatten)]
     pub source: Source,
-    /// Above this share of duplicates the approval must accept them [default: 0.5]
+    /// The share of duplicates above which the approval must accept them [default: 0.5]
     #[arg(long, value_name = "0..1")]
     pub max_duplicate_ratio: Option<f64>,
-    /// More rejected records in one file fail it [default: 100000]
+    /// How many rejected records a file may have before it fails [default: 100000]
     #[arg(long, value_name = "N")]
     pub max_rejects: Option<u32>,
-    /// Return as soon as the import is under way
+    /// Return as soon as the import has started
     #[arg(long)]
     pub no_follow: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Status {
+pub(crate) struct Status {
     /// The import's id, or `last`
     #[arg(default_value = "last")]
     pub job: JobRef,
-    /// Follow it until it is over or waits for approval
+    /// Follow the import until it ends or waits for approval
     #[arg(long)]
     pub follow: bool,
-    /// Each file as well
+    /// Show each file as well
     #[arg(long)]
     pub files: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Approve {
+pub(crate) struct Approve {
     #[command(flatten)]
     pub followed: Followed,
-    /// Instead of being asked
+    /// The word that confirms, instead of a question
     #[arg(long, value_name = "YES")]
     pub confirm: Option<String>,
-    /// Only if just so many codes are clean
+    /// Approve only if exactly this many codes are clean
     #[arg(long, value_name = "N")]
     pub clean_count: Option<u64>,
-    /// Import the rest although more is duplicate than the import's options allow
+    /// Insert the clean codes although there are more duplicates than the import's options allow
     #[arg(long)]
     pub accept_duplicates: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Claimed {
-    /// They stay, and are listed
+pub(crate) enum Claimed {
+    /// Keep and list them
     Keep,
-    /// They are deleted like the others
+    /// Delete them like the others
     Delete,
 }
 
 #[derive(Debug, Args)]
-pub struct Rollback {
+pub(crate) struct Rollback {
     #[command(flatten)]
     pub followed: Followed,
-    /// Instead of being asked
+    /// The word that confirms, instead of a question
     #[arg(long, value_name = "DELETE")]
     pub confirm: Option<String>,
-    /// What becomes of codes that customers have claimed since
+    /// What to do with codes that customers have claimed since the import
     #[arg(long, value_enum, default_value_t = Claimed::Keep)]
     pub claimed: Claimed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Every duplicate row, and what it is a duplicate of
+pub(crate) enum Kind {
+    /// Every duplicate row, and whether the files or production have the code
     Duplicates,
     /// Every row with its status
     Report,
-    /// The rejected records as they were, to correct and import again, and the reasons
+    /// The rejected records unchanged, to correct and import again, and the reasons
     Rejects,
-    /// The codes that a rollback has kept because they were claimed
+    /// The codes that a rollback kept because they were claimed
     Claimed,
 }
 
 impl Kind {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Duplicates => "duplicates",
             Self::Report => "report",
@@ -219,7 +219,7 @@ impl Kind {
 }
 
 #[derive(Debug, Args)]
-pub struct Export {
+pub(crate) struct Export {
     #[command(flatten)]
     pub job: Job,
     #[arg(value_enum)]
@@ -230,26 +230,26 @@ pub struct Export {
 }
 
 #[derive(Debug, Args)]
-pub struct Clear {
+pub(crate) struct Clear {
     #[command(flatten)]
     pub job: Job,
-    /// Instead of being asked
+    /// The word that confirms, instead of a question
     #[arg(long, value_name = "CLEAR")]
     pub confirm: Option<String>,
 }
 
 #[derive(Debug, Args)]
-pub struct History {
-    /// Only those in this state, such as `completed`
+pub(crate) struct History {
+    /// Only imports in this state, such as `completed`
     #[arg(long)]
     pub status: Option<String>,
-    /// Only those of a month
+    /// Only imports that were created in this month
     #[arg(long, value_name = "YYYY-MM")]
     pub month: Option<String>,
-    /// Only those that this user started
+    /// Only imports that this user started
     #[arg(long, value_name = "UUID")]
     pub user: Option<Uuid>,
-    /// At most so many
+    /// How many imports to list at most
     #[arg(long, default_value_t = 20)]
     pub limit: usize,
 }
@@ -260,24 +260,24 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_definition_of_the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_word_that_confirms_must_be_said() {
+    fn confirm_needs_its_word_and_every_command_its_operands() {
         let parsed = Cli::try_parse_from(["onceload", "approve", "last", "--confirm", "YES"]).expect("good");
         assert!(
             matches!(parsed.command, Command::Approve(Approve { confirm: Some(word), .. }) if word == "YES")
         );
         assert!(Cli::try_parse_from(["onceload", "approve", "last", "--confirm"]).is_err());
-        assert!(Cli::try_parse_from(["onceload", "approve"]).is_err(), "approving needs to say which");
+        assert!(Cli::try_parse_from(["onceload", "approve"]).is_err(), "approve needs an import");
         assert!(Cli::try_parse_from(["onceload", "import"]).is_err());
         assert!(Cli::try_parse_from(["onceload", "import", "a.csv", "--prefix", "uploads/"]).is_err());
     }
 
     #[test]
-    fn help_names_the_exit_codes_and_never_a_token() {
+    fn help_lists_the_exit_codes_and_hides_the_token() {
         let help = Cli::command().render_long_help().to_string();
         assert!(help.contains("Exit codes:") && help.contains("130"));
         assert!(

@@ -1,18 +1,18 @@
-//! `onceload check`: what an import would make of files.
+//! `onceload check`: shows what an import would find in files.
 
-use crate::Said;
+use crate::Output;
 use crate::args::Check;
 use crate::commands::Session;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::import::{Uploaded, provide};
-use crate::words::{bytes, count, number, text};
+use crate::import::{Uploaded, upload_files};
+use crate::words::{bytes, count, files, number, text};
 use serde_json::Value;
 
-/// So many rows and rejects of a file are shown to people.
-const SHOWN: usize = 3;
+/// How many rejects of a file people see.
+const SHOWN_REJECTS: usize = 3;
 
-pub fn check(session: &Session, args: &Check) -> Outcome<Said> {
-    let Uploaded { request, prefix } = provide(session, &args.source)?;
+pub(crate) fn check(session: &Session, args: &Check) -> Outcome<Output> {
+    let Uploaded { request, prefix } = upload_files(session, &args.source)?;
     let mut checked = session.api.post("/imports/check", &Value::Object(request))?;
     checked["prefix"] = Value::String(prefix.clone());
     let mut lines = Vec::new();
@@ -22,17 +22,17 @@ pub fn check(session: &Session, args: &Check) -> Outcome<Said> {
     let faults = number(&checked, "/totals/faults");
     let exact = if checked["totals"]["records"]["exact"] == Value::Bool(true) { "" } else { "about " };
     lines.push(format!(
-        "{} files, {}: {exact}{} records",
-        number(&checked, "/totals/files"),
+        "{}, {}: {exact}{} records",
+        files(number(&checked, "/totals/files")),
         bytes(number(&checked, "/totals/bytes").unsigned_abs()),
         count(number(&checked, "/totals/records/count")),
     ));
     if faults > 0 {
-        let message = format!("{}\n\n{faults} files can't be imported.", lines.join("\n"));
+        let message = format!("{}\n\n{} can't be imported.", lines.join("\n"), files(faults));
         return Err(Failure::new(Exit::ImportFailed, message).with(checked));
     }
     lines.push(format!("\nImport them:  onceload import --prefix {prefix}"));
-    Ok(Said { text: lines.join("\n"), document: checked })
+    Ok(Output { text: lines.join("\n"), document: checked })
 }
 
 fn describe(file: &Value, lines: &mut Vec<String>) {
@@ -71,16 +71,16 @@ fn describe(file: &Value, lines: &mut Vec<String>) {
             _ => field.clone(),
         })
         .collect();
-    lines.push(format!("  takes {}", mapping.join(", ")));
-    for (pointer, what) in [("/columns/ignored", "ignores"), ("/columns/missing", "lacks")] {
+    lines.push(format!("  fields: {}", mapping.join(", ")));
+    for (pointer, what) in [("/columns/ignored", "ignored columns"), ("/columns/missing", "missing fields")] {
         let names = names(pointer);
         if !names.is_empty() {
-            lines.push(format!("  {what} {names}"));
+            lines.push(format!("  {what}: {names}"));
         }
     }
-    for reject in file["rejects"].as_array().into_iter().flatten().take(SHOWN) {
+    for reject in file["rejects"].as_array().into_iter().flatten().take(SHOWN_REJECTS) {
         let (line, reason, detail) =
             (number(reject, "/line"), text(reject, "/reason"), text(reject, "/detail"));
-        lines.push(format!("  line {line} is rejected: {reason}, {detail}"));
+        lines.push(format!("  line {line} rejected: {reason}, {detail}"));
     }
 }

@@ -1,35 +1,35 @@
-//! The verbs on imports that are there.
+//! The commands on existing imports.
 
-use crate::Said;
+use crate::Output;
 use crate::api::Api;
 use crate::args::{Approve, Claimed, Clear, Followed, Global, History, Job, JobRef, Rollback, Status};
 use crate::config::Config;
 use crate::confirm::confirm;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::follow::{is_final, judged, rests, until};
+use crate::follow::{self, fail_if_unsuccessful, has_ended, is_at_rest};
 use crate::words::{self, count, number, summary, text};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// A verification that takes longer has failed: no function lives as long.
+/// A verification that takes longer has failed: no function runs as long.
 const VERIFY_LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// Who calls which API, and how they want to be answered.
-pub struct Session {
+/// The API, the caller's settings, and the form of the output.
+pub(crate) struct Session {
     pub api: Api,
     pub config: Config,
-    /// One JSON document, no progress.
+    /// Whether the output is one JSON document without progress.
     pub json: bool,
 }
 
 impl Session {
-    pub fn open(global: &Global) -> Outcome<Self> {
+    pub(crate) fn open(global: &Global) -> Outcome<Self> {
         let config = Config::find(global)?;
         Ok(Self { api: Api::new(&config), config, json: global.json })
     }
 
-    /// The import that is meant.
-    pub fn job(&self, job: JobRef) -> Outcome<Value> {
+    /// Fetches the import that an argument names.
+    pub(crate) fn find_job(&self, job: JobRef) -> Outcome<Value> {
         match job {
             JobRef::Id(id) => self.api.get(&format!("/imports/{id}")),
             JobRef::Last => {
@@ -37,59 +37,59 @@ impl Session {
                 let mut page = self.api.get(&path)?;
                 match page["imports"].get_mut(0) {
                     Some(job) => Ok(job.take()),
-                    None => Err(Failure::new(Exit::Denied, "The merchant has no imports yet.")),
+                    None => Err(Failure::new(Exit::Denied, "The merchant has no imports.")),
                 }
             }
         }
     }
 
-    pub fn follow(&self, job: &str, done: impl Fn(&Value) -> bool) -> Outcome<Value> {
-        until(&self.api, job, self.json, done)
+    pub(crate) fn follow(&self, job: &str, done: impl Fn(&Value) -> bool) -> Outcome<Value> {
+        follow::follow(&self.api, job, self.json, done)
     }
 
-    /// For people, on standard error, so that standard output is the result alone.
-    pub fn say(&self, line: &str) {
+    /// Prints a line for people on standard error, so that standard output has only the result.
+    pub(crate) fn print_note(&self, line: &str) {
         if !self.json {
             eprintln!("{line}");
         }
     }
 }
 
-/// The job, with what to do next.
-pub fn shown(job: Value) -> Said {
+/// Shows a job and what to do next.
+pub(crate) fn show(job: Value) -> Output {
     let id = text(&job, "/job_id");
     let next = match text(&job, "/status") {
         "awaiting_approval" => format!("\n\nIt waits for approval:  onceload approve {id}"),
         _ => String::new(),
     };
-    Said { text: format!("{}{next}", summary(&job)), document: job }
+    Output { text: format!("{}{next}", summary(&job)), document: job }
 }
 
 fn id(job: &Value) -> String {
     text(job, "/job_id").to_owned()
 }
 
-pub fn status(session: &Session, args: &Status) -> Outcome<Said> {
-    let mut job = session.job(args.job)?;
-    if args.follow && !rests(&job) {
-        job = judged(session.follow(&id(&job), rests)?)?;
+pub(crate) fn status(session: &Session, args: &Status) -> Outcome<Output> {
+    let mut job = session.find_job(args.job)?;
+    if args.follow && !is_at_rest(&job) {
+        job = fail_if_unsuccessful(session.follow(&id(&job), is_at_rest)?)?;
     }
     let id = id(&job);
-    let progress = (!rests(&job)).then(|| words::progress(&job));
+    let progress = (!is_at_rest(&job)).then(|| words::progress(&job));
     let files = if args.files { Some(session.api.get(&format!("/imports/{id}/files"))?) } else { None };
-    let mut said = shown(job);
+    let mut output = show(job);
     if let Some(progress) = progress {
-        said.text.push_str(&format!("\n\n{progress}"));
+        output.text.push_str(&format!("\n\n{progress}"));
     }
     if let Some(files) = files {
-        said.text.push('\n');
+        output.text.push('\n');
         for file in files["files"].as_array().into_iter().flatten() {
-            said.text.push('\n');
-            said.text.push_str(&file_line(file));
+            output.text.push('\n');
+            output.text.push_str(&file_line(file));
         }
-        said.document["file_list"] = files["files"].clone();
+        output.document["file_list"] = files["files"].clone();
     }
-    Ok(said)
+    Ok(output)
 }
 
 fn file_line(file: &Value) -> String {
@@ -107,22 +107,23 @@ fn file_line(file: &Value) -> String {
     format!("{:<9} {name}  {counts}", text(file, "/status"))
 }
 
-pub fn approve(session: &Session, args: &Approve) -> Outcome<Said> {
-    let job = session.job(args.followed.job.job)?;
+pub(crate) fn approve(session: &Session, args: &Approve) -> Outcome<Output> {
+    let job = session.find_job(args.followed.job.job)?;
     let status = text(&job, "/status");
     if status != "awaiting_approval" {
-        let message = format!("The import is {}: there is nothing to approve.", status.replace('_', " "));
+        let message = format!("The import is {}, so there is nothing to approve.", status.replace('_', " "));
         return Err(Failure::new(Exit::Conflict, message).with(job));
     }
-    session.say(&format!("{}\n", summary(&job)));
+    session.print_note(&format!("{}\n", summary(&job)));
     let clean = number(&job, "/counts/clean");
     if args.clean_count.is_some_and(|wanted| i64::try_from(wanted) != Ok(clean)) {
-        let message = format!("{} codes are clean, not as many as --clean-count says.", count(clean));
+        let message =
+            format!("The import has {} clean codes, not the number that --clean-count gives.", count(clean));
         return Err(Failure::new(Exit::Conflict, message).with(job));
     }
     if job["blocked"] == Value::Bool(true) && !args.accept_duplicates {
-        let message = "More is duplicate than the import's options allow. To import the rest all the same, \
-                       say --accept-duplicates.";
+        let message = "There are more duplicates than the import's options allow. To insert the clean codes anyway, \
+                       give --accept-duplicates.";
         return Err(Failure::new(Exit::Conflict, message).with(job));
     }
     confirm(args.confirm.as_deref(), "YES", &format!("Insert {} codes?", count(clean)))?;
@@ -133,51 +134,53 @@ pub fn approve(session: &Session, args: &Approve) -> Outcome<Said> {
     let id = id(&job);
     let approved = session.api.post(&format!("/imports/{id}/approve"), &body)?;
     if args.followed.no_follow {
-        return Ok(shown(approved));
+        return Ok(show(approved));
     }
-    let done = judged(session.follow(&id, rests)?)?;
+    let done = fail_if_unsuccessful(session.follow(&id, is_at_rest)?)?;
     if text(&done, "/status") == "awaiting_approval" {
-        let message = "Production has changed since the check: the import was checked again and waits for another approval.";
+        let message = "Production has changed since the check. The import was checked again and waits for another approval.";
         return Err(Failure::new(Exit::Conflict, message).with(done));
     }
-    Ok(shown(done))
+    Ok(show(done))
 }
 
-pub fn cancel(session: &Session, args: &Job) -> Outcome<Said> {
-    let id = id(&session.job(args.job)?);
+pub(crate) fn cancel(session: &Session, args: &Job) -> Outcome<Output> {
+    let id = id(&session.find_job(args.job)?);
     session.api.post(&format!("/imports/{id}/cancel"), &json!({}))?;
-    let over = session.follow(&id, |job| is_final(text(job, "/status")))?;
+    let over = session.follow(&id, |job| has_ended(text(job, "/status")))?;
     match text(&over, "/status") {
-        "cancelled" => Ok(shown(over)),
+        "cancelled" => Ok(show(over)),
         status => {
-            let message = format!("It was too late to cancel: the import is {status}.");
+            let message = format!("It was too late to cancel. The import is {}.", status.replace('_', " "));
             Err(Failure::new(Exit::Conflict, message).with(over))
         }
     }
 }
 
-pub fn retry(session: &Session, args: &Followed) -> Outcome<Said> {
-    let id = id(&session.job(args.job.job)?);
+pub(crate) fn retry(session: &Session, args: &Followed) -> Outcome<Output> {
+    let id = id(&session.find_job(args.job.job)?);
     let retried = session.api.post(&format!("/imports/{id}/retry"), &json!({}))?;
     if args.no_follow {
-        return Ok(shown(retried));
+        return Ok(show(retried));
     }
-    Ok(shown(judged(session.follow(&id, rests)?)?))
+    Ok(show(fail_if_unsuccessful(session.follow(&id, is_at_rest)?)?))
 }
 
-pub fn rollback(session: &Session, args: &Rollback) -> Outcome<Said> {
-    let job = session.job(args.followed.job.job)?;
+pub(crate) fn rollback(session: &Session, args: &Rollback) -> Outcome<Output> {
+    let job = session.find_job(args.followed.job.job)?;
     let status = text(&job, "/status");
     if status != "completed" {
-        let message =
-            format!("The import is {}: only a completed one can be rolled back.", status.replace('_', " "));
+        let message = format!(
+            "The import is {}. Only a completed import can be rolled back.",
+            status.replace('_', " ")
+        );
         return Err(Failure::new(Exit::Conflict, message).with(job));
     }
-    session.say(&format!("{}\n", summary(&job)));
+    session.print_note(&format!("{}\n", summary(&job)));
     let inserted = count(number(&job, "/counts/inserted"));
     let claimed = match args.claimed {
         Claimed::Keep => "Those that were claimed since stay.",
-        Claimed::Delete => "Those that were claimed since are deleted, too.",
+        Claimed::Delete => "Those that were claimed since are deleted too.",
     };
     let question = format!("Delete the {inserted} codes of this import? {claimed}");
     confirm(args.confirm.as_deref(), "DELETE", &question)?;
@@ -188,31 +191,31 @@ pub fn rollback(session: &Session, args: &Rollback) -> Outcome<Said> {
     let id = id(&job);
     let asked = session.api.post(&format!("/imports/{id}/rollback"), &body)?;
     if args.followed.no_follow {
-        return Ok(shown(asked));
+        return Ok(show(asked));
     }
-    let over = |job: &Value| text(job, "/status") != "completed" || text(job, "/phase") != "rolling_back";
-    let done = session.follow(&id, over)?;
+    let ended = |job: &Value| text(job, "/status") != "completed" || text(job, "/phase") != "rolling_back";
+    let done = session.follow(&id, ended)?;
     if text(&done, "/status") != "rolled_back" {
         return Err(Failure::new(Exit::ImportFailed, "The rollback failed; nothing was deleted.").with(done));
     }
-    Ok(shown(done))
+    Ok(show(done))
 }
 
-pub fn verify(session: &Session, args: &Job) -> Outcome<Said> {
-    let job = session.job(args.job)?;
+pub(crate) fn verify(session: &Session, args: &Job) -> Outcome<Output> {
+    let job = session.find_job(args.job)?;
     let (id, before) = (id(&job), job["verification"]["verified_at"].clone());
     session.api.post(&format!("/imports/{id}/verify"), &json!({}))?;
     let asked = Instant::now();
     let verified = |job: &Value| job["verification"]["verified_at"] != before;
     let found = session.follow(&id, |job| verified(job) || asked.elapsed() > VERIFY_LIMIT)?;
     if !verified(&found) {
-        return Err(Failure::new(Exit::Unavailable, "The verification has not come to an end.").with(found));
+        return Err(Failure::new(Exit::Unavailable, "The verification did not end in time.").with(found));
     }
     let verification = &found["verification"];
     if verification["verified"] != Value::Bool(true) {
         let problems: Vec<&str> =
             verification["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let message = format!("The verification is off: {}.", problems.join("; "));
+        let message = format!("The verification found differences: {}.", problems.join("; "));
         return Err(Failure::new(Exit::ImportFailed, message).with(found));
     }
     let (expected, actual) =
@@ -222,19 +225,19 @@ pub fn verify(session: &Session, args: &Job) -> Outcome<Said> {
         count(expected),
         count(actual)
     );
-    Ok(Said { text, document: found })
+    Ok(Output { text, document: found })
 }
 
-pub fn clear(session: &Session, args: &Clear) -> Outcome<Said> {
-    let id = id(&session.job(args.job.job)?);
+pub(crate) fn clear(session: &Session, args: &Clear) -> Outcome<Output> {
+    let id = id(&session.find_job(args.job.job)?);
     let question =
         format!("Remove the staged rows of import {id}? Its duplicates can't be exported afterwards.");
     confirm(args.confirm.as_deref(), "CLEAR", &question)?;
     let cleared = session.api.delete(&format!("/imports/{id}/staging"), &json!({ "confirm": "CLEAR" }))?;
-    Ok(Said { text: format!("The staged rows of import {id} are gone."), document: cleared })
+    Ok(Output { text: format!("The staged rows of import {id} are gone."), document: cleared })
 }
 
-pub fn history(session: &Session, args: &History) -> Outcome<Said> {
+pub(crate) fn history(session: &Session, args: &History) -> Outcome<Output> {
     let mut query = format!("/imports?merchant_id={}", session.config.merchant()?);
     let filters = [
         ("status", args.status.clone()),
@@ -243,7 +246,7 @@ pub fn history(session: &Session, args: &History) -> Outcome<Said> {
     ];
     for (name, value) in filters {
         if let Some(value) = value {
-            query.push_str(&format!("&{name}={}", escaped(&value)));
+            query.push_str(&format!("&{name}={}", percent_encode(&value)));
         }
     }
     let (mut imports, mut cursor) = (Vec::new(), String::new());
@@ -258,7 +261,7 @@ pub fn history(session: &Session, args: &History) -> Outcome<Said> {
     }
     let lines: Vec<String> = imports.iter().map(history_line).collect();
     let text = if lines.is_empty() { "No imports.".to_owned() } else { lines.join("\n") };
-    Ok(Said { text, document: json!({ "imports": imports }) })
+    Ok(Output { text, document: json!({ "imports": imports }) })
 }
 
 fn history_line(job: &Value) -> String {
@@ -274,8 +277,8 @@ fn history_line(job: &Value) -> String {
     )
 }
 
-/// RFC 3986: everything but unreserved characters.
-fn escaped(text: &str) -> String {
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+fn percent_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
@@ -291,8 +294,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_escaped() {
-        assert_eq!(escaped("2026-11"), "2026-11");
-        assert_eq!(escaped("a&b=ä"), "a%26b%3D%C3%A4");
+    fn filters_are_percent_encoded() {
+        assert_eq!(percent_encode("2026-11"), "2026-11");
+        assert_eq!(percent_encode("a&b=ä"), "a%26b%3D%C3%A4");
     }
 }

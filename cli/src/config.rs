@@ -1,22 +1,22 @@
-//! Where the API is, who calls it and for which merchant: options and environment, or the local stack's file.
+//! Finds the API, the token and the merchant: in options and the environment, or in the local stack's file.
 
 use crate::args::Global;
 use crate::failure::{Exit, Failure, Outcome};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// All that a command needs to call the API.
-pub struct Config {
+/// The settings that a command needs to call the API.
+pub(crate) struct Config {
     pub api_url: String,
     pub token: String,
     merchant: Option<String>,
 }
 
 impl Config {
-    pub fn find(global: &Global) -> Outcome<Self> {
+    pub(crate) fn find(global: &Global) -> Outcome<Self> {
         let stack = match global.api_url.is_some() && global.token.is_some() && global.merchant.is_some() {
             true => None,
-            false => stack_file()?,
+            false => read_stack_file()?,
         };
         Self::of(global, stack.as_ref())
     }
@@ -27,19 +27,19 @@ impl Config {
         let Some(api_url) = given.or(stack_url) else {
             return Err(Failure::new(
                 Exit::Usage,
-                "There is no address of the API: set ONCELOAD_API_URL or give --api-url.",
+                "The address of the API is missing. Set ONCELOAD_API_URL, or give --api-url.",
             ));
         };
-        // What the local stack wrote is the local stack's: its token goes nowhere else.
+        // The token of the local stack goes to no other API.
         let stack = stack.filter(|_| stack_url == Some(api_url));
         let token = global.token.clone().filter(|token| !token.is_empty());
         let token =
             token.or_else(|| Some(stack?["users"][0]["token"].as_str()?.to_owned())).ok_or_else(|| {
-                Failure::new(Exit::Denied, "There is no token: set ONCELOAD_TOKEN, or give --token.")
+                Failure::new(Exit::Denied, "The token is missing. Set ONCELOAD_TOKEN, or give --token.")
             })?;
-        if !encrypted_or_local(api_url) {
+        if !is_encrypted_or_local(api_url) {
             let message =
-                format!("{api_url} is not https: the token would go over the network in the clear.");
+                format!("{api_url} does not use https, so the token would cross the network unencrypted.");
             return Err(Failure::new(Exit::Usage, message));
         }
         let merchant = global.merchant.map(|id| id.to_string());
@@ -47,23 +47,24 @@ impl Config {
         Ok(Self { api_url: api_url.trim_end_matches('/').to_owned(), token, merchant })
     }
 
-    pub fn merchant(&self) -> Outcome<&str> {
+    pub(crate) fn merchant(&self) -> Outcome<&str> {
         self.merchant.as_deref().ok_or_else(|| {
-            Failure::new(Exit::Usage, "Which merchant? Set ONCELOAD_MERCHANT or give --merchant.")
+            Failure::new(Exit::Usage, "The merchant is missing. Set ONCELOAD_MERCHANT, or give --merchant.")
         })
     }
 }
 
-fn encrypted_or_local(url: &str) -> bool {
+fn is_encrypted_or_local(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return url.starts_with("https://") };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    // No user information: `localhost@elsewhere` is elsewhere.
+    // User information before the host could disguise it: the host of `localhost@elsewhere` is `elsewhere`.
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     matches!(name, "localhost" | "127.0.0.1" | "[::1]") || name.ends_with(".localhost") && !host.contains('@')
 }
 
-/// `target/local/stack.json` of the checkout that we are in, or the file that ONCELOAD_STACK names.
-fn stack_file() -> Outcome<Option<Value>> {
+/// Reads the file that ONCELOAD_STACK names, or `target/local/stack.json` of the checkout around the current directory.
+#[allow(clippy::disallowed_methods, reason = "an operator's command reads its environment")]
+fn read_stack_file() -> Outcome<Option<Value>> {
     let path = match std::env::var_os("ONCELOAD_STACK").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => {
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stacks_token_goes_to_that_stack_only() {
+    fn the_token_of_the_local_stack_goes_to_that_stack_only() {
         let stack = json!({ "api_url": "http://127.0.0.1:4566/api", "users": [{ "token": "secret" }],
                             "merchants": [{ "merchant_id": "m" }] });
         let local = Config::of(&global(None, None), Some(&stack)).expect("the stack's");
@@ -115,11 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn no_token_in_the_clear() {
+    fn the_token_never_crosses_the_network_unencrypted() {
         for good in
             ["https://a.example", "http://127.0.0.1:4566/x", "http://localhost", "http://x.localhost:1/"]
         {
-            assert!(encrypted_or_local(good), "{good}");
+            assert!(is_encrypted_or_local(good), "{good}");
         }
         for bad in [
             "http://a.example",
@@ -129,7 +130,7 @@ mod tests {
             "ftp://a",
             "",
         ] {
-            assert!(!encrypted_or_local(bad), "{bad}");
+            assert!(!is_encrypted_or_local(bad), "{bad}");
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Why a command did not succeed: an exit code, words for a person, and the service's own for a script.
+//! A failed command: an exit code, a message for people, and the service's answer for scripts.
 
 use serde_json::{Value, json};
 use std::fmt;
 
-/// What the shell sees; `onceload --help` explains them.
+/// The exit codes. `onceload --help` explains them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     ImportFailed = 1,
     Usage = 2,
     Conflict = 3,
@@ -15,25 +15,25 @@ pub enum Exit {
 }
 
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     pub exit: Exit,
     pub message: String,
-    /// What the service answered.
+    /// The service's answer.
     pub answer: Value,
 }
 
 impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), answer: Value::Null }
     }
 
-    pub fn with(mut self, answer: Value) -> Self {
+    pub(crate) fn with(mut self, answer: Value) -> Self {
         self.answer = answer;
         self
     }
 
-    /// For scripts.
-    pub fn to_json(&self) -> Value {
+    /// The failure as scripts read it.
+    pub(crate) fn to_json(&self) -> Value {
         let mut error = json!({ "exit_code": self.exit as u8, "message": self.message });
         if !self.answer.is_null() {
             error["answer"] = self.answer.clone();
@@ -48,4 +48,4 @@ impl fmt::Display for Failure {
     }
 }
 
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;

@@ -1,4 +1,4 @@
-//! Following an import live. An interrupt only stops the following.
+//! Follows an import live. An interrupt ends the following, not the import.
 
 use crate::api::Api;
 use crate::failure::{Exit, Failure, Outcome};
@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const LOOK: Duration = Duration::from_millis(700);
-/// Where nobody looks at a line that changes, it is printed so often at most.
-const PRINT: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(700);
+/// How often progress is printed at most where a line can't be rewritten.
+const PRINT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Shows what a job says of itself while we wait.
-pub struct Live {
+/// Shows a job's progress while we wait.
+struct LiveLine {
     bar: Option<ProgressBar>,
     quiet: bool,
     last: String,
     printed: Option<Instant>,
 }
 
-impl Live {
-    pub fn new(quiet: bool) -> Self {
+impl LiveLine {
+    fn new(quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(ProgressStyle::default_spinner());
@@ -33,7 +33,7 @@ impl Live {
         Self { bar, quiet, last: String::new(), printed: None }
     }
 
-    /// `step`: lines of the same step follow each other on the same line.
+    /// Replaces the line of the same `step`; a new step gets a new line.
     fn show(&mut self, step: &str, line: String) {
         if self.quiet || line == self.last {
             return;
@@ -46,7 +46,7 @@ impl Live {
                 }
                 bar.set_message(line.clone());
             }
-            None if same_step && self.printed.is_some_and(|at| at.elapsed() < PRINT) => return,
+            None if same_step && self.printed.is_some_and(|at| at.elapsed() < PRINT_INTERVAL) => return,
             None => {
                 eprintln!("  {line}");
                 self.printed = Some(Instant::now());
@@ -65,11 +65,11 @@ impl Live {
     }
 }
 
-/// Asks for the job until `done` says so of it.
-pub fn until(api: &Api, job: &str, quiet: bool, done: impl Fn(&Value) -> bool) -> Outcome<Value> {
+/// Polls a job and shows its progress until `done` is true of it.
+pub(crate) fn follow(api: &Api, job: &str, quiet: bool, done: impl Fn(&Value) -> bool) -> Outcome<Value> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let handler = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted));
-    let mut live = Live::new(quiet);
+    let mut live = LiveLine::new(quiet);
     let found = loop {
         let found = match api.get(&format!("/imports/{job}")) {
             Ok(found) => found,
@@ -81,13 +81,14 @@ pub fn until(api: &Api, job: &str, quiet: bool, done: impl Fn(&Value) -> bool) -
         if done(&found) {
             break Ok(found);
         }
-        let looked = Instant::now();
-        while looked.elapsed() < LOOK && !interrupted.load(Ordering::Relaxed) {
+        let polled = Instant::now();
+        while polled.elapsed() < POLL_INTERVAL && !interrupted.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
         }
         if interrupted.load(Ordering::Relaxed) {
-            let message =
-                format!("No longer followed; the import goes on. Follow it: onceload status {job} --follow");
+            let message = format!(
+                "Stopped following; the import goes on. Follow it again: onceload status {job} --follow"
+            );
             break Err(Failure::new(Exit::Interrupted, message).with(found));
         }
     };
@@ -98,18 +99,19 @@ pub fn until(api: &Api, job: &str, quiet: bool, done: impl Fn(&Value) -> bool) -
     found
 }
 
-/// Over, or waiting for a person.
-pub fn rests(job: &Value) -> bool {
+/// Whether a job has ended or waits for a person.
+pub(crate) fn is_at_rest(job: &Value) -> bool {
     let status = words::text(job, "/status");
-    status == "awaiting_approval" || is_final(status)
+    status == "awaiting_approval" || has_ended(status)
 }
 
-pub fn is_final(status: &str) -> bool {
+/// Whether a job in this status has ended.
+pub(crate) fn has_ended(status: &str) -> bool {
     matches!(status, "completed" | "failed" | "cancelled" | "expired" | "rolled_back")
 }
 
-/// A job that rests for a bad reason is a failure.
-pub fn judged(job: Value) -> Outcome<Value> {
+/// Fails for a job that has failed, was cancelled or has expired.
+pub(crate) fn fail_if_unsuccessful(job: Value) -> Outcome<Value> {
     match words::text(&job, "/status") {
         status @ ("failed" | "cancelled" | "expired") => {
             let why = words::text(&job, "/error_message");
@@ -126,9 +128,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn how_a_job_ends() {
+    fn only_failed_cancelled_and_expired_imports_are_failures() {
         let job = |status: &str| json!({ "status": status, "error_message": null });
-        for (status, over, good) in [
+        for (status, at_rest, successful) in [
             ("loading", false, true),
             ("awaiting_approval", true, true),
             ("completed", true, true),
@@ -136,7 +138,8 @@ mod tests {
             ("cancelled", true, false),
             ("expired", true, false),
         ] {
-            assert_eq!((rests(&job(status)), judged(job(status)).is_ok()), (over, good), "{status}");
+            let found = (is_at_rest(&job(status)), fail_if_unsuccessful(job(status)).is_ok());
+            assert_eq!(found, (at_rest, successful), "{status}");
         }
     }
 }

@@ -1,25 +1,25 @@
-//! `onceload import`: upload, start, follow.
+//! `onceload import`: uploads files, starts their import and follows it.
 
-use crate::Said;
-use crate::api::refused;
+use crate::Output;
+use crate::api::refusal;
 use crate::args::{Import, Source};
-use crate::commands::{Session, shown};
+use crate::commands::{Session, show};
 use crate::failure::{Exit, Failure, Outcome};
-use crate::follow::{judged, rests};
+use crate::follow::{fail_if_unsuccessful, is_at_rest};
 use crate::upload;
-use crate::words::{bytes, text};
+use crate::words::{self, bytes, text};
 use serde_json::{Map, Value, json};
 
-/// What to import or check: a prefix that is there, or the keys of what was uploaded just now.
-pub struct Uploaded {
-    /// `merchant_id`, `files` or `prefix`, and `mapping`.
+/// The files to import or check: those under an existing prefix, or those that were just uploaded.
+pub(crate) struct Uploaded {
+    /// The request's `merchant_id`, `files` or `prefix`, and `mapping`.
     pub request: Map<String, Value>,
-    /// Where the files lie.
+    /// The prefix of the files' keys.
     pub prefix: String,
 }
 
-/// Uploads what is to be uploaded.
-pub fn provide(session: &Session, source: &Source) -> Outcome<Uploaded> {
+/// Uploads the files of a command line; files under a prefix are already uploaded.
+pub(crate) fn upload_files(session: &Session, source: &Source) -> Outcome<Uploaded> {
     let merchant = session.config.merchant()?.to_owned();
     let mut request = Map::from_iter([("merchant_id".to_owned(), json!(merchant))]);
     if !source.map.is_empty() {
@@ -30,9 +30,9 @@ pub fn provide(session: &Session, source: &Source) -> Outcome<Uploaded> {
         request.insert("prefix".into(), json!(prefix));
         return Ok(Uploaded { request, prefix: prefix.clone() });
     }
-    let files = upload::files(&source.paths)?;
+    let files = upload::list_files(&source.paths)?;
     let size = files.iter().map(|file| file.size).sum();
-    session.say(&format!("Uploading {} files, {}", files.len(), bytes(size)));
+    session.print_note(&format!("Uploading {}, {}", words::files(files.len() as i64), bytes(size)));
     let batch = uuid::Uuid::now_v7().to_string();
     let parallel = usize::from(source.parallel);
     let keys = upload::upload(&session.api, &merchant, &batch, &files, parallel, session.json)?;
@@ -40,9 +40,9 @@ pub fn provide(session: &Session, source: &Source) -> Outcome<Uploaded> {
     Ok(Uploaded { request, prefix: format!("uploads/{merchant}/{batch}/") })
 }
 
-pub fn import(session: &Session, args: &Import) -> Outcome<Said> {
+pub(crate) fn import(session: &Session, args: &Import) -> Outcome<Output> {
     const START: &str = "/imports/queue-processing";
-    let Uploaded { mut request, prefix } = provide(session, &args.source)?;
+    let Uploaded { mut request, prefix } = upload_files(session, &args.source)?;
     let mut options = Map::new();
     if let Some(ratio) = args.max_duplicate_ratio {
         options.insert("max_duplicate_ratio".into(), json!(ratio));
@@ -55,29 +55,29 @@ pub fn import(session: &Session, args: &Import) -> Outcome<Said> {
     }
     let started = session.api.try_post(START, &Value::Object(request))?;
     if started.status == 409 {
-        return busy(session, started.body, &prefix, args.no_follow);
+        return handle_conflict(session, started.body, &prefix, args.no_follow);
     }
     if !(200..300).contains(&started.status) {
-        return Err(refused("POST", START, started));
+        return Err(refusal("POST", START, started));
     }
     let job = text(&started.body, "/jobId").to_owned();
-    session.say(&format!("Import {job}"));
+    session.print_note(&format!("Import {job}"));
     if args.no_follow {
-        let text = format!("Under way. Follow it: onceload status {job} --follow");
-        return Ok(Said { text, document: started.body });
+        let text = format!("The import has started. Follow it: onceload status {job} --follow");
+        return Ok(Output { text, document: started.body });
     }
-    Ok(shown(judged(session.follow(&job, rests)?)?))
+    Ok(show(fail_if_unsuccessful(session.follow(&job, is_at_rest)?)?))
 }
 
-/// Another import is in the way. If it is the caller's own, they see how it goes on.
-fn busy(session: &Session, answer: Value, prefix: &str, no_follow: bool) -> Outcome<Said> {
-    let says =
-        ["/error", "/detail"].map(|member| text(&answer, member)).into_iter().find(|says| !says.is_empty());
-    let says = says.unwrap_or("Another import is in the way.").to_owned();
+/// Handles another import that is in the way: follows it if it is the caller's own. Fails either way.
+fn handle_conflict(session: &Session, answer: Value, prefix: &str, no_follow: bool) -> Outcome<Output> {
+    let reason =
+        ["/error", "/detail"].map(|member| text(&answer, member)).into_iter().find(|text| !text.is_empty());
+    let reason = reason.unwrap_or("Another import is in the way.").to_owned();
     let minutes =
-        answer["elapsedMinutes"].as_i64().map(|minutes| format!(" It has been working for {minutes} min."));
+        answer["elapsedMinutes"].as_i64().map(|minutes| format!(" It has been running for {minutes} min."));
     let later = format!(
-        "{says}{}\nThe files are uploaded. Import them later: onceload import --prefix {prefix}",
+        "{reason}{}\nThe files are uploaded. Import them later: onceload import --prefix {prefix}",
         minutes.unwrap_or_default()
     );
     let failure = |answer: Value| Failure::new(Exit::Conflict, later.clone()).with(answer);
@@ -86,8 +86,8 @@ fn busy(session: &Session, answer: Value, prefix: &str, no_follow: bool) -> Outc
     if no_follow || job.is_empty() || own.ok().as_deref() != Some(job.as_str()) {
         return Err(failure(answer));
     }
-    session.say(&format!("{says} Following your import {job}."));
-    let over = session.follow(&job, rests)?;
-    session.say(&format!("{}\n", shown(over).text));
+    session.print_note(&format!("{reason} Following your import {job}."));
+    let ended = session.follow(&job, is_at_rest)?;
+    session.print_note(&format!("{}\n", show(ended).text));
     Err(failure(answer))
 }

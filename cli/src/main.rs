@@ -1,4 +1,6 @@
-//! `onceload`: the operator's command line. Talks to the HTTP API and to signed links, to nothing else.
+//! `onceload`: the operator's command line. It talks only to the HTTP API and to signed links.
+
+#![warn(unreachable_pub, clippy::allow_attributes_without_reason)]
 
 mod api;
 mod args;
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.global.json;
     match run(cli) {
-        Ok(Said { document, text }) => {
+        Ok(Output { document, text }) => {
             print(if json { document.to_string() } else { text });
             ExitCode::SUCCESS
         }
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
             if json {
                 print(failure.to_json().to_string());
             } else {
-                // Where nobody listens to our errors, there is nobody to tell.
+                // If standard error is closed, the exit code is all that is left to report.
                 let _ = writeln!(std::io::stderr(), "{failure}");
             }
             ExitCode::from(failure.exit as u8)
@@ -41,18 +43,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a command says in the end: to a script or to a person.
-pub struct Said {
+/// The result of a command, for scripts and for people.
+pub struct Output {
     pub document: Value,
     pub text: String,
 }
 
-fn run(cli: Cli) -> Outcome<Said> {
+fn run(cli: Cli) -> Outcome<Output> {
     if let Command::Completions { shell } = cli.command {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "onceload", &mut script);
         let text = String::from_utf8_lossy(&script).into_owned();
-        return Ok(Said { document: Value::String(text.clone()), text });
+        return Ok(Output { document: Value::String(text.clone()), text });
     }
     let session = Session::open(&cli.global)?;
     match cli.command {
@@ -67,14 +69,14 @@ fn run(cli: Cli) -> Outcome<Said> {
         Command::Export(args) => export::export(&session, &args),
         Command::Clear(args) => commands::clear(&session, &args),
         Command::History(args) => commands::history(&session, &args),
-        Command::Completions { .. } => Ok(Said { document: Value::Null, text: String::new() }),
+        Command::Completions { .. } => Ok(Output { document: Value::Null, text: String::new() }),
     }
 }
 
 fn print(text: String) {
     let text = text.trim_end();
     if !text.is_empty() {
-        // A reader that has gone, such as `head`, is no error of ours.
+        // A reader that closes the pipe early, such as `head`, is not an error.
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 }

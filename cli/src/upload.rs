@@ -1,4 +1,4 @@
-//! Uploads: several files and parts at the same time, each piece tried again, with fresh links where they ran out.
+//! Uploads files in parallel, tries each piece again and renews links that have expired.
 
 use crate::api::{self, Api};
 use crate::failure::{Exit, Failure, Outcome};
@@ -13,28 +13,28 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 const FOLDER_ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.zst"];
-/// As many as the service takes.
+/// The service's own limit.
 const MAX_FILES: usize = 2000;
 const TRIES: u32 = 6;
 /// A piece that takes longer is stuck.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// A file of the disk.
+/// A file on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
+pub(crate) struct Local {
     pub path: PathBuf,
     pub name: String,
     pub size: u64,
 }
 
-/// The files that are meant: those named, and what folders hold that looks like CSV, in order of their names.
-pub fn files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
+/// Lists the named files and the CSV files of named folders, ordered by name.
+pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
     let mut found = Vec::new();
     for path in paths {
         let unreadable = |error: std::io::Error| usage(format!("{}: {error}.", path.display()));
         if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-            found.push(local(path)?);
+            found.push(inspect(path)?);
             continue;
         }
         let mut inside = Vec::new();
@@ -42,30 +42,38 @@ pub fn files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
             let entry = entry.map_err(unreadable)?.path();
             let name = entry.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
             if entry.is_file() && FOLDER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
-                inside.push(local(&entry)?);
+                inside.push(inspect(&entry)?);
             }
         }
         if inside.is_empty() {
-            return Err(usage(format!("{} holds no .csv, .csv.gz or .csv.zst file.", path.display())));
+            return Err(usage(format!("{} has no .csv, .csv.gz or .csv.zst file.", path.display())));
         }
         found.extend(inside);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     if found.len() > MAX_FILES {
-        let message = format!("{} files; an import takes {MAX_FILES} at most: split the batch.", found.len());
+        let message = format!(
+            "{} files are too many: an import takes at most {MAX_FILES}. Split the batch.",
+            found.len()
+        );
         return Err(usage(message));
     }
     let mut names = BTreeSet::new();
     if let Some(twice) = found.iter().find(|file| !names.insert(file.name.clone())) {
-        return Err(usage(format!("Two files are called {}: they can't be in one import.", twice.name)));
+        return Err(usage(format!(
+            "Two files have the name {}. An import needs distinct names.",
+            twice.name
+        )));
     }
     Ok(found)
 }
 
-fn local(path: &Path) -> Outcome<Local> {
+fn inspect(path: &Path) -> Outcome<Local> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| usage(format!("{}: its name is not text.", path.display())))?.to_owned();
+    let name = name
+        .ok_or_else(|| usage(format!("{}: the file name is not valid UTF-8.", path.display())))?
+        .to_owned();
     let metadata = std::fs::metadata(path).map_err(|error| usage(format!("{}: {error}.", path.display())))?;
     if metadata.len() == 0 {
         return Err(usage(format!("{} is empty.", path.display())));
@@ -73,8 +81,8 @@ fn local(path: &Path) -> Outcome<Local> {
     Ok(Local { path: path.to_owned(), name, size: metadata.len() })
 }
 
-/// Uploads all files into one batch and answers their keys.
-pub fn upload(
+/// Uploads all files into one batch and returns their keys.
+pub(crate) fn upload(
     api: &Api,
     merchant: &str,
     batch: &str,
@@ -84,11 +92,11 @@ pub fn upload(
 ) -> Outcome<Vec<String>> {
     let work = Work {
         api,
-        s3: api::agent(Some(PIECE_TIMEOUT)),
+        s3: api::new_agent(Some(PIECE_TIMEOUT)),
         merchant,
         batch,
         files,
-        bar: bar(files, quiet),
+        bar: new_bar(files, quiet),
         state: Mutex::new(State {
             queue: (0..files.len()).map(Task::Declare).collect(),
             open: files.len(),
@@ -111,7 +119,7 @@ pub fn upload(
     }
 }
 
-fn bar(files: &[Local], quiet: bool) -> ProgressBar {
+fn new_bar(files: &[Local], quiet: bool) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -129,7 +137,7 @@ enum Task {
     Complete { file: usize, id: String, etags: Vec<String> },
 }
 
-/// Where one piece goes.
+/// The target of one piece of a file.
 #[derive(Clone)]
 struct Link {
     upload: std::sync::Arc<Upload>,
@@ -138,7 +146,7 @@ struct Link {
     size: u64,
 }
 
-/// An upload of parts that are on their way.
+/// An upload with the etags of its finished parts.
 struct Upload {
     id: String,
     etags: Mutex<Vec<Option<String>>>,
@@ -146,7 +154,7 @@ struct Upload {
 
 struct State {
     queue: VecDeque<Task>,
-    /// Files that are not complete.
+    /// How many files are not complete.
     open: usize,
     keys: Vec<String>,
     done: usize,
@@ -169,10 +177,10 @@ impl Work<'_> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// One worker: task after task until all files are there or one can't be.
+    /// Runs one worker: task after task until every file is complete or one has failed.
     fn run(&self) {
         while let Some(task) = self.take() {
-            if let Err(failure) = self.carry_out(task) {
+            if let Err(failure) = self.perform(task) {
                 self.lock().failure.get_or_insert(failure);
             }
             self.changed.notify_all();
@@ -192,33 +200,33 @@ impl Work<'_> {
         }
     }
 
-    fn carry_out(&self, task: Task) -> Outcome {
+    fn perform(&self, task: Task) -> Outcome {
         match task {
             Task::Declare(file) => self.declare(file),
-            Task::Part { file, part, link } => self.part(file, part, link),
+            Task::Part { file, part, link } => self.send_part(file, part, link),
             Task::Complete { file, id, etags } => self.complete(file, &id, &etags),
         }
     }
 
-    /// The declaration; the same again gives fresh links for the same upload.
-    fn declared(&self, file: usize) -> Outcome<Value> {
+    /// Declares a file. Declaring it again returns new links for the same upload.
+    fn request_links(&self, file: usize) -> Outcome<Value> {
         let Local { name, size, .. } = &self.files[file];
         let body = json!({ "merchant_id": self.merchant, "name": name, "size": size, "batch": self.batch });
-        self.api.post("/uploads", &body).map_err(|failure| self.about(file, failure))
+        self.api.post("/uploads", &body).map_err(|failure| self.name_file(file, failure))
     }
 
-    fn about(&self, file: usize, failure: Failure) -> Failure {
+    fn name_file(&self, file: usize, failure: Failure) -> Failure {
         Failure { message: format!("{}: {}", self.files[file].name, failure.message), ..failure }
     }
 
     fn declare(&self, file: usize) -> Outcome {
-        let declared = self.declared(file)?;
+        let declared = self.request_links(file)?;
         let id = words::text(&declared, "/upload_id").to_owned();
         let pieces = pieces(&declared, self.files[file].size);
         let upload = std::sync::Arc::new(Upload { id, etags: Mutex::new(vec![None; pieces.len()]) });
         let mut state = self.lock();
         state.keys[file] = words::text(&declared, "/key").to_owned();
-        // Before other files: what was begun is finished first.
+        // Finish started files before other files.
         for (part, (url, offset, size)) in pieces.into_iter().enumerate().rev() {
             let link = Link { upload: std::sync::Arc::clone(&upload), url, offset, size };
             state.queue.push_front(Task::Part { file, part, link });
@@ -226,7 +234,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn part(&self, file: usize, part: usize, mut link: Link) -> Outcome {
+    fn send_part(&self, file: usize, part: usize, mut link: Link) -> Outcome {
         let etag = self.put(file, part, &mut link)?;
         let mut etags = link.upload.etags.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         etags[part] = Some(etag);
@@ -237,7 +245,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Sends one piece, as often as it takes; the etag.
+    /// Sends one piece, with further tries, and returns its etag.
     fn put(&self, file: usize, part: usize, link: &mut Link) -> Outcome<String> {
         let mut tries = 0;
         loop {
@@ -245,8 +253,8 @@ impl Work<'_> {
             let problem = match self.put_once(file, link) {
                 Ok((status, Some(etag))) if (200..300).contains(&status) => return Ok(etag),
                 Ok((403, _)) if tries < TRIES => {
-                    // The link has run out: the same upload, a fresh link.
-                    let fresh = pieces(&self.declared(file)?, self.files[file].size);
+                    // The link has expired: get a new one for the same upload.
+                    let fresh = pieces(&self.request_links(file)?, self.files[file].size);
                     if let Some((url, offset, size)) = fresh.into_iter().nth(part)
                         && (offset, size) == (link.offset, link.size)
                     {
@@ -255,24 +263,24 @@ impl Work<'_> {
                     "403".to_owned()
                 }
                 Ok((status, _)) if status < 500 && status != 429 && status != 408 => {
-                    let message = format!("The storage refused it with {status}.");
-                    return Err(self.about(file, Failure::new(Exit::Unavailable, message)));
+                    let message = format!("The storage refused the upload with {status}.");
+                    return Err(self.name_file(file, Failure::new(Exit::Unavailable, message)));
                 }
                 Ok((status, _)) => status.to_string(),
                 Err(error) => error,
             };
             if tries >= TRIES {
-                let message = format!("It could not be uploaded: {problem}.");
-                return Err(self.about(file, Failure::new(Exit::Unavailable, message)));
+                let message = format!("The upload failed: {problem}.");
+                return Err(self.name_file(file, Failure::new(Exit::Unavailable, message)));
             }
             api::pause(tries);
         }
     }
 
     fn put_once(&self, file: usize, link: &Link) -> Result<(u16, Option<String>), String> {
-        let words = |error: &dyn std::fmt::Display| error.to_string();
-        let mut source = File::open(&self.files[file].path).map_err(|error| words(&error))?;
-        source.seek(SeekFrom::Start(link.offset)).map_err(|error| words(&error))?;
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let mut source = File::open(&self.files[file].path).map_err(|error| text(&error))?;
+        source.seek(SeekFrom::Start(link.offset)).map_err(|error| text(&error))?;
         let mut counted = Counted { inner: source.take(link.size), bar: &self.bar, sent: 0 };
         let response = self
             .s3
@@ -280,24 +288,24 @@ impl Work<'_> {
             .header("content-length", link.size.to_string())
             .content_type("application/octet-stream")
             .send(ureq::SendBody::from_reader(&mut counted));
-        let good = response.as_ref().is_ok_and(|response| response.status().is_success());
-        if !good {
+        let accepted = response.as_ref().is_ok_and(|response| response.status().is_success());
+        if !accepted {
             counted.take_back();
         }
-        let response = response.map_err(|error| words(&error))?;
+        let response = response.map_err(|error| text(&error))?;
         let etag = response.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         Ok((response.status().as_u16(), etag))
     }
 
     fn complete(&self, file: usize, id: &str, etags: &[String]) -> Outcome {
-        // One PUT has no parts to name.
+        // An upload by a single PUT has no parts.
         let parts: Vec<Value> = match etags {
             [_] => Vec::new(),
             etags => etags.iter().zip(1..).map(|(etag, n)| json!({ "number": n, "etag": etag })).collect(),
         };
         self.api
             .post(&format!("/uploads/{id}/complete"), &json!({ "parts": parts }))
-            .map_err(|failure| self.about(file, failure))?;
+            .map_err(|failure| self.name_file(file, failure))?;
         let mut state = self.lock();
         state.open -= 1;
         state.done += 1;
@@ -307,7 +315,7 @@ impl Work<'_> {
     }
 }
 
-/// Links with the place of each piece in the file.
+/// The links of an upload, each with the offset and the size of its piece.
 fn pieces(declared: &Value, size: u64) -> Vec<(String, u64, u64)> {
     let Some(parts) = declared["parts"].as_array() else {
         return vec![(words::text(declared, "/url").to_owned(), 0, size)];
@@ -324,7 +332,7 @@ fn pieces(declared: &Value, size: u64) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
-/// Moves the bar as bytes are sent, and back when they have to be sent again.
+/// Moves the bar forward as bytes are sent, and back before they are sent again.
 struct Counted<'a> {
     inner: std::io::Take<File>,
     bar: &'a ProgressBar,
@@ -351,25 +359,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_its_csv_files_in_order() {
+    fn a_folder_stands_for_its_csv_files_ordered_by_name() {
         let folder = std::env::temp_dir().join(format!("onceload-cli-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(folder.join("sub")).expect("a folder");
         for name in ["b.csv", "a.CSV.gz", "c.csv.zst", "manifest.json", "production.copy", "sub/d.csv"] {
             std::fs::write(folder.join(name), "code\nA\n").expect("a file");
         }
-        let found = files(std::slice::from_ref(&folder)).expect("files");
+        let found = list_files(std::slice::from_ref(&folder)).expect("files");
         let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["a.CSV.gz", "b.csv", "c.csv.zst"]);
-        let twice = files(&[folder.clone(), folder.join("b.csv")]).expect_err("twice");
+        let twice = list_files(&[folder.clone(), folder.join("b.csv")]).expect_err("twice");
         assert!(twice.message.contains("b.csv"), "{twice}");
         std::fs::write(folder.join("e.csv"), "").expect("a file");
-        assert!(files(std::slice::from_ref(&folder)).expect_err("empty").message.contains("e.csv"));
-        assert!(files(&[folder.join("none.csv")]).is_err());
+        assert!(list_files(std::slice::from_ref(&folder)).expect_err("empty").message.contains("e.csv"));
+        assert!(list_files(&[folder.join("none.csv")]).is_err());
         std::fs::remove_dir_all(&folder).expect("removed");
     }
 
     #[test]
-    fn pieces_lie_one_after_the_other() {
+    fn pieces_follow_each_other_without_gaps() {
         let parts = json!({ "parts": [{ "url": "u1", "size": 8 }, { "url": "u2", "size": 3 }] });
         assert_eq!(pieces(&parts, 11), [("u1".into(), 0, 8), ("u2".into(), 8, 3)]);
         assert_eq!(pieces(&json!({ "url": "u" }), 7), [("u".into(), 0, 7)]);

@@ -1,10 +1,10 @@
-//! Numbers, times and jobs as people read them.
+//! Formats numbers, times and jobs for people.
 
 use serde_json::Value;
 use std::fmt::Write;
 
 /// `1234567` -> `1,234,567`
-pub fn count(number: i64) -> String {
+pub(crate) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -16,8 +16,7 @@ pub fn count(number: i64) -> String {
     if number < 0 { format!("-{text}") } else { text }
 }
 
-#[allow(clippy::cast_precision_loss)]
-pub fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let mut value = number as f64;
     for unit in ["bytes", "kB", "MB", "GB"] {
         if value < 1000.0 {
@@ -28,10 +27,15 @@ pub fn bytes(number: u64) -> String {
     format!("{value:.1} TB")
 }
 
+/// `1` -> `1 file`
+pub(crate) fn files(number: i64) -> String {
+    if number == 1 { "1 file".to_owned() } else { format!("{} files", count(number)) }
+}
+
 /// `90` -> `1 min 30 s`
-pub fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     let whole = seconds.max(0.0).ceil();
-    // Far below the range of what it is cast to.
+    // Limited, so that the cast can't overflow.
     let whole = whole.min(1e9) as u64;
     match whole {
         0..60 => format!("{whole} s"),
@@ -40,16 +44,16 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-pub fn text<'a>(job: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(job: &'a Value, pointer: &str) -> &'a str {
     job.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-pub fn number(job: &Value, pointer: &str) -> i64 {
+pub(crate) fn number(job: &Value, pointer: &str) -> i64 {
     job.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
-/// One line: where the import is.
-pub fn progress(job: &Value) -> String {
+/// The progress of an import in one line.
+pub(crate) fn progress(job: &Value) -> String {
     let mut line = String::from(match (text(job, "/status"), text(job, "/phase")) {
         ("processing", "verifying") => "verifying",
         ("processing", _) => "inserting",
@@ -57,14 +61,14 @@ pub fn progress(job: &Value) -> String {
         ("completed", "rolling_back") => "rolling back",
         (status, _) => status,
     });
-    let (files, loaded) = (number(job, "/files/total"), number(job, "/files/loaded"));
+    let (total_files, loaded) = (number(job, "/files/total"), number(job, "/files/loaded"));
     let status = text(job, "/status");
-    if status == "loading" && files > 0 {
+    if status == "loading" && total_files > 0 {
         let (done, total) = (number(job, "/bytes/done"), number(job, "/bytes/total"));
         let percent = if total > 0 { done * 100 / total } else { 0 };
-        let file = (loaded + 1).min(files);
+        let file = (loaded + 1).min(total_files);
         let size = bytes(total.unsigned_abs());
-        let _ = write!(line, ": File {file} of {files}, {percent} % of {size}");
+        let _ = write!(line, ": File {file} of {total_files}, {percent} % of {size}");
     }
     if matches!(status, "checking" | "validating") {
         let (done, total) = (number(job, "/chunks/done"), number(job, "/chunks/total"));
@@ -79,14 +83,14 @@ pub fn progress(job: &Value) -> String {
     line
 }
 
-/// What an operator decides on.
-pub fn summary(job: &Value) -> String {
+/// The summary that an operator decides on.
+pub(crate) fn summary(job: &Value) -> String {
     let mut lines = Vec::new();
     let size = bytes(number(job, "/bytes/total").unsigned_abs());
     lines.push(format!("Import {}: {}", text(job, "/job_id"), text(job, "/status").replace('_', " ")));
     lines.push(format!(
-        "{} files, {size}, started {}",
-        number(job, "/files/total"),
+        "{}, {size}, started {}",
+        files(number(job, "/files/total")),
         text(job, "/created_at")
     ));
     lines.push(String::new());
@@ -105,12 +109,17 @@ pub fn summary(job: &Value) -> String {
     row(3, "of both kinds", "/counts/both_duplicates", "");
     row(2, "clean", "/counts/clean", "");
     row(0, "inserted", "/counts/inserted", "");
-    row(1, "late duplicates", "/counts/late_duplicates", "appeared in production meanwhile");
+    row(
+        1,
+        "late duplicates",
+        "/counts/late_duplicates",
+        "inserted into production by others since the check",
+    );
     row(1, "deleted", "/counts/deleted", "by the rollback");
     row(1, "kept", "/counts/kept", "claimed since the import");
     row(0, "codes of the merchant", "/counts/merchant_total", "");
     if job["blocked"] == Value::Bool(true) {
-        lines.push("BLOCKED: more is duplicate than the import's options allow".to_owned());
+        lines.push("BLOCKED: more duplicates than the import's options allow".to_owned());
     }
     if let Some(verified) = job.pointer("/verification/verified").and_then(Value::as_bool) {
         lines.push(format!("verified: {}", if verified { "yes" } else { "NO" }));
@@ -127,16 +136,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn numbers() {
+    fn numbers_sizes_and_times_are_formatted_for_people() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (-1_234_567, "-1,234,567")] {
             assert_eq!(count(number), text);
         }
+        assert_eq!((files(1).as_str(), files(63).as_str()), ("1 file", "63 files"));
         assert_eq!((bytes(999).as_str(), bytes(1500).as_str()), ("999 bytes", "1.5 kB"));
         assert_eq!((seconds(59.2).as_str(), seconds(3661.0).as_str()), ("1 min 0 s", "1 h 1 min"));
     }
 
     #[test]
-    fn a_job_in_words() {
+    fn progress_and_summary_show_only_what_is_known() {
         let job = json!({ "job_id": "j", "status": "loading", "phase": "loading", "rate": 1234.5, "eta_seconds": 61.0,
             "files": { "total": 63, "loaded": 4 }, "bytes": { "total": 2000, "done": 500 },
             "counts": { "records": 10, "clean": null } });
@@ -144,7 +154,7 @@ mod tests {
         let summary = summary(&job);
         assert!(
             summary.contains("records") && !summary.contains("clean"),
-            "what is not known is not shown: {summary}"
+            "an unknown count is left out: {summary}"
         );
         let job = json!({ "job_id": "j", "status": "completed", "phase": "rolling_back", "rate": 10.0, "eta_seconds": 1.0 });
         assert_eq!(progress(&job), "rolling back, 10 rows/s, 1 s left");

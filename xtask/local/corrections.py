@@ -1,7 +1,7 @@
-"""Where the pinned local engine is laxer than AWS, or leaves out what AWS sends: put right before it serves.
+"""Corrects the local AWS engine where it is more permissive than AWS or leaves out what AWS sends.
 
-Each correction names what AWS does. They are tied to the version in requirements.txt; drop one when the
-engine has learnt it.
+Each correction describes what AWS does. They fit the engine's version in requirements.txt; remove a correction when a
+new version no longer needs it.
 """
 
 import contextlib
@@ -49,12 +49,12 @@ def s3_events_carry_the_version():
     eventbridge._dispatch_event = dispatch_with_version
 
 
-# The execution whose task the current thread runs.
+# The execution of the task that the current thread runs.
 _execution = contextvars.ContextVar("execution", default=None)
 
 
 def stopped_executions_stay_stopped():
-    """StopExecution ends an execution for good: no further task starts, also inside a Map, and it stays ABORTED."""
+    """StopExecution ends an execution for good: no further task starts, even inside a Map, and it stays ABORTED."""
     from ministack.services import stepfunctions as sfn
 
     fail, task, retrier = sfn._fail_execution, sfn._execute_task, sfn._find_matching_retrier
@@ -141,7 +141,7 @@ def succeed_states_have_an_output():
 
 
 def task_tokens_are_used_once():
-    """The first SendTaskSuccess or SendTaskFailure closes the task; every later one is TaskTimedOut."""
+    """The first SendTaskSuccess or SendTaskFailure closes the task; every later one fails with TaskTimedOut."""
     from ministack.services import stepfunctions as sfn
 
     closed, lock = set(), threading.Lock()
@@ -164,7 +164,7 @@ def task_tokens_are_used_once():
 
 
 def waiting_tasks_fail_with_their_function():
-    """A waitForTaskToken task whose function fails has failed; it does not wait for a token nobody was given."""
+    """A waitForTaskToken task fails if its function fails, because nobody has its token."""
     from ministack.services import stepfunctions as sfn
 
     original = sfn._invoke_with_callback

@@ -1,13 +1,13 @@
 """Deploys template.yaml to the local AWS engine, as CloudFormation would after `sam deploy`.
 
-deploy.py deploy    < request.json > answer.json   users, packages, stack
-deploy.py transform < request.json                 writes the CloudFormation template only, for the linter
+deploy.py deploy    < request.json > answer.json   creates users, uploads packages and deploys the stack
+deploy.py transform < request.json                 only writes the CloudFormation template, for the linter
 
 request: {"template", "work", "endpoint", "region", "stack", "parameters": {},
           "binaries": {"open-import": "<path of the executable>"}, "users": [{"email", "password"}]}
 answer:  {"outputs": {}, "api_id", "client_id", "users": [{"email", "subject", "token"}]}
 
-What happens is told on standard error, one line per thing.
+Prints a line for each step on standard error.
 """
 
 import concurrent.futures
@@ -36,7 +36,7 @@ def say(text):
 
 
 class Aws:
-    """Clients for the local engine, and never for anything else: endpoint and keys are given explicitly."""
+    """Clients for the local engine only: endpoint and keys are always explicit."""
 
     def __init__(self, request):
         self.request = request
@@ -58,7 +58,7 @@ class Aws:
 
 
 def sign_up(aws, users):
-    """A user pool whose ID tokens the API accepts, with the demo users in it."""
+    """Creates a user pool whose ID tokens the API accepts, with the demo users."""
     cognito = aws.cognito_idp
     pools = cognito.list_user_pools(MaxResults=60)["UserPools"]
     pool = next((p["Id"] for p in pools if p["Name"] == "onceload"), None)
@@ -113,7 +113,7 @@ def issuer_of(token):
 
 
 def package(binary, work):
-    """Zips an executable as `bootstrap`; the name of the zip is the content's hash, so nothing is done twice."""
+    """Zips an executable as `bootstrap`. The zip's name has a hash of the content, so unchanged executables are skipped."""
     digest = hashlib.sha256(binary.read_bytes()).hexdigest()[:32]
     archive = work / f"{binary.name}-{digest}.zip"
     if not archive.exists():
@@ -137,7 +137,7 @@ def upload(aws, archive):
 
 
 def package_all(aws, request):
-    """Packages and uploads every function; answers its S3 URI by name."""
+    """Packages and uploads every function. Returns the S3 URIs by name."""
     work = pathlib.Path(request["work"])
     work.mkdir(parents=True, exist_ok=True)
     try:
@@ -157,7 +157,7 @@ def package_all(aws, request):
 
 
 def resolve_files(template, root, functions):
-    """Points CodeUri and DefinitionUri at what they name, as `sam package` does; answers the definitions by resource."""
+    """Replaces CodeUri and DefinitionUri as `sam package` does. Returns the definitions by resource."""
     definitions = {}
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
@@ -182,8 +182,8 @@ def to_cloudformation(request, functions, inline=True):
     template = yaml_parse(path.read_text())
     definitions = resolve_files(template, path.parent, functions)
     translated = transform(template, dict(request["parameters"]), ManagedPolicies())
-    # The state machine's text travels inside the template: one file that holds all of what is deployed. Not for
-    # the linter, which does not know JSONata; the text has a linter of its own.
+    # The template includes the definitions of the state machines, so that one file has everything that is deployed. The
+    # template's linter does not know JSONata; the definitions have a linter of their own.
     for name, definition in definitions.items() if inline else ():
         properties = translated["Resources"][name]["Properties"]
         properties.pop("DefinitionS3Location", None)
@@ -192,7 +192,7 @@ def to_cloudformation(request, functions, inline=True):
 
 
 def capitalised(value):
-    """The same structure with the OpenAPI extension's camelCase keys as CloudFormation spells them."""
+    """Converts the camelCase keys of an OpenAPI extension to CloudFormation's spelling."""
     if isinstance(value, dict):
         return {k if k.startswith(("Fn::", "Ref")) else k[:1].upper() + k[1:]: capitalised(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -201,7 +201,7 @@ def capitalised(value):
 
 
 def unfold_http_api(template):
-    """SAM writes an HttpApi as one OpenAPI body, which the engine ignores: make its routes resources of their own."""
+    """Turns the routes of an HttpApi into resources: SAM writes them as one OpenAPI body, which the engine ignores."""
     resources = template["Resources"]
     for api, resource in list(resources.items()):
         body = resource.get("Properties", {}).get("Body")
@@ -256,10 +256,10 @@ def unfold_http_api(template):
 
 
 def deploy_stack(aws, request, template):
-    """Creates or updates the stack and waits for it; answers its outputs."""
+    """Creates or updates the stack, waits for it and returns its outputs."""
     cloudformation = aws.cloudformation
     name = request["stack"]
-    # Larger than what may travel in the request itself.
+    # The template is larger than a request may be.
     aws.s3.put_object(Bucket=ARTIFACTS, Key="template.json", Body=json.dumps(template).encode())
     arguments = {
         "StackName": name,
@@ -299,7 +299,7 @@ def main():
     request = json.load(sys.stdin)
     work = pathlib.Path(request["work"])
     work.mkdir(parents=True, exist_ok=True)
-    # The translator asks the environment for the region.
+    # The translator reads the region from the environment.
     os.environ["AWS_DEFAULT_REGION"] = request["region"]
     if sys.argv[1] == "transform":
         functions = {name: f"s3://{ARTIFACTS}/{name}.zip" for name in request["binaries"]}

@@ -1,12 +1,12 @@
-"""Compares docs/openapi.yaml with what there is.
+"""Checks docs/openapi.yaml and compares it with the service.
 
-openapi.py routes <openapi.yaml> <cloudformation.json> [--all]    with the routes that template.yaml deploys
-openapi.py answers <openapi.yaml> <answers.jsonl> [--all]         with what the API answered in the end-to-end tests
+openapi.py routes <openapi.yaml> <cloudformation.json> [--all]    compares with the routes that template.yaml deploys
+openapi.py answers <openapi.yaml> <answers.jsonl> [--all]         compares with the answers of the end-to-end tests
 
---all: everything that is documented must be there, and must have been answered.
+--all: every documented route must be deployed, and a test must have received every documented answer.
 
-answers.jsonl: {"test", "method", "path", "sent", "status", "headers": {}, "body"}, one a line; `sent` and `body` are
-texts. What is wrong is told on standard output, one line per thing; then the exit code is 1.
+answers.jsonl has one object a line: {"test", "method", "path", "sent", "status", "headers": {}, "body"}; `sent` and
+`body` are texts. Prints each problem on a line of its own, and then exits with 1.
 """
 
 import collections
@@ -33,16 +33,37 @@ def is_date_time(value):
     return True
 
 
+class StrictLoader(yaml.SafeLoader):
+    """Refuses what YAML readers take in silence: a key that stands twice, and a key without a value.
+
+    The second is what an unquoted comma makes of `{ description: first, second }`. The document needs no null.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, value in node.value:
+            mark = key.start_mark
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` stands twice", mark)
+            if value.tag == "tag:yaml.org,2002:null":
+                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` has no value", mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 class Document:
     def __init__(self, path):
-        self.text = yaml.safe_load(pathlib.Path(path).read_text())
-        # A path with fewer parameters is meant first.
+        try:
+            self.text = yaml.load(pathlib.Path(path).read_text(), StrictLoader)
+        except yaml.YAMLError as error:
+            sys.exit(f"{path} is not valid: {error}")
+        # Prefer the path with fewer parameters.
         self.paths = sorted(self.text["paths"], key=lambda template: template.count("{"))
         self.patterns = {path: re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in self.paths}
         self.validators = {}
 
     def resolve(self, value):
-        """What a reference leads to."""
+        """Follows references to the value itself."""
         while "$ref" in value:
             found = self.text
             for name in value["$ref"].removeprefix("#/").split("/"):
@@ -62,8 +83,20 @@ class Document:
                 return template, self.text["paths"][template][method]
         return None, None
 
+    def dangling_references(self):
+        """Finds references to components that don't exist."""
+        waiting = [self.text]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict) and "$ref" in value:
+                try:
+                    self.resolve(value)
+                except (KeyError, TypeError):
+                    yield f"docs/openapi.yaml refers to {value['$ref']}, which does not exist"
+            waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+
     def faults(self, schema, value):
-        """What of a value does not fit a schema of this document."""
+        """Finds what is wrong with a value by a schema of this document."""
         key = json.dumps(schema, sort_keys=True)
         if key not in self.validators:
             whole = {"allOf": [schema], "components": self.text["components"]}
@@ -84,27 +117,27 @@ def routes(document, cloudformation, everything):
                     if method in METHODS:
                         deployed.add(f"{method.upper()} {path}")
                         if not any("IdToken" in requirement for requirement in operation.get("security", [])):
-                            yield f"template.yaml: {method.upper()} {path} asks for no token"
+                            yield f"template.yaml: {method.upper()} {path} requires no token"
     documented = {f"{method.upper()} {path}" for method, path, _ in document.operations()}
     for route in sorted(deployed - documented):
-        yield f"docs/openapi.yaml does not know {route}, which template.yaml deploys"
+        yield f"docs/openapi.yaml does not document {route}, which template.yaml deploys"
     for route in sorted(documented - deployed) if everything else ():
         yield f"docs/openapi.yaml documents {route}, which template.yaml does not deploy"
 
 
 def answer_faults(document, answer, seen):
-    """What of one answer is not as documented."""
+    """Finds differences between one answer and the document."""
     method, path = answer["method"].lower(), answer["path"].split("?")[0]
     headers = {name.lower(): value for name, value in answer["headers"].items()}
     media = headers.get("content-type", "").split(";")[0].strip()
     template, operation = document.find(method, path)
     if method == "options":
-        # Browsers ask the gateway; functions hear nothing of it.
+        # The gateway answers preflights; they reach no function.
         return
     if operation is None:
-        # The gateway's, for what is no route.
+        # The gateway's answer to an unknown route.
         if answer["status"] not in (401, 404) or media != "application/json":
-            yield "there is no such route in docs/openapi.yaml"
+            yield "docs/openapi.yaml has no such route"
         return
     status = str(answer["status"])
     if status not in operation["responses"]:
@@ -129,7 +162,7 @@ def answer_faults(document, answer, seen):
         yield f"the body is not JSON: {error}"
         return
     yield from document.faults(content[media]["schema"], body)
-    # What was taken must be what the document lets in.
+    # The API must not accept a request that the document forbids.
     asked = document.resolve(operation.get("requestBody", {}))
     if status.startswith("2") and asked:
         if answer.get("sent"):
@@ -138,12 +171,12 @@ def answer_faults(document, answer, seen):
                 sent = json.loads(answer["sent"])
             except ValueError:
                 if schema:
-                    yield "it took a request that is not JSON"
+                    yield "the API accepted a request that is not JSON"
                 return
             for fault in document.faults(schema, sent):
-                yield f"it took a request that is not as documented: {fault}"
+                yield f"the API accepted a request that the document forbids: {fault}"
         elif asked.get("required"):
-            yield "it took a request without the body that it is documented to need"
+            yield "the API accepted a request without its required body"
 
 
 def answers(document, path, everything):
@@ -161,17 +194,15 @@ def answers(document, path, everything):
             for status, response in operation["responses"].items():
                 response = document.resolve(response)
                 if (method, template, status) not in seen and "x-not-provoked" not in response:
-                    yield f"{method.upper()} {template} -> {status} is documented, and no end-to-end test received it"
-    print(f"{len(lines)} answers, {len(seen)} documented kinds of them", file=sys.stderr)
+                    yield f"{method.upper()} {template} -> {status} is documented, but no end-to-end test received it"
+    print(f"{len(lines)} answers of {len(seen)} documented kinds", file=sys.stderr)
 
 
 def main():
     what, document, path, *more = sys.argv[1:]
     document = Document(document)
-    if what == "routes":
-        faults = list(routes(document, path, "--all" in more))
-    else:
-        faults = list(answers(document, path, "--all" in more))
+    compare = {"routes": routes, "answers": answers}[what]
+    faults = [*document.dangling_references(), *compare(document, path, "--all" in more)]
     print("\n".join(faults))
     sys.exit(1 if faults else 0)
 

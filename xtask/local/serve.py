@@ -1,6 +1,6 @@
-"""Runs the local AWS engine, corrected towards AWS, with what the functions print kept in files.
+"""Runs the local AWS engine with corrections, and writes the output of the functions to files.
 
-Usage: serve.py LOG_DIRECTORY (everything else comes by environment, see xtask/src/engine.rs)
+Usage: serve.py LOG_DIRECTORY (xtask/src/engine.rs sets everything else in the environment)
 """
 
 import pathlib
@@ -11,7 +11,7 @@ import corrections
 
 
 def keep_function_logs(directory: pathlib.Path) -> None:
-    """Appends each function's output to `<directory>/<function>.log`; the engine itself only keeps it in memory."""
+    """Appends each function's output to `<directory>/<function>.log`. The engine keeps it in memory only."""
     from ministack.core.lambda_runtime import ProvidedWorker
 
     pump = ProvidedWorker._pump_output

@@ -1,20 +1,20 @@
-//! Installs a Debian package if we may; otherwise says the one command that does.
+//! Installs Debian packages if this user may, and otherwise names the command to run.
 
 use std::process::{Command, Stdio};
 
 use crate::{Error, Result, process, say};
 
-/// Installs `packages` by apt-get. `why` begins the sentence that is said when it can't be done.
-pub fn install(packages: &[&str], why: &str) -> Result<()> {
+/// Installs `packages` with apt-get. `why` begins the error message if that isn't possible.
+pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {
     let wanted = packages.join(" ");
-    let Some(mut first) = privileged("apt-get") else {
+    let Some(mut first) = privileged_command("apt-get") else {
         return Err(Error::advice(format!(
-            "{why}: run `sudo apt-get install {wanted}`, or install it your system's way"
+            "{why}: run `sudo apt-get install {wanted}`, or install the same with your system's package manager"
         )));
     };
-    let step = say::step(format!("Installing {wanted} by apt-get"));
+    let step = say::step(format!("Installing {wanted} with apt-get"));
     let _ = process::run(first.args(["update", "-qq"]).stdout(Stdio::null()))?;
-    if let Some(mut second) = privileged("apt-get") {
+    if let Some(mut second) = privileged_command("apt-get") {
         let install = ["install", "-y", "-qq", "--no-install-recommends"];
         process::run_well(second.args(install).args(packages).stdout(Stdio::null()))
             .map_err(|_| Error::advice(format!("{why}, and `apt-get install {wanted}` failed: see above")))?;
@@ -23,18 +23,18 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     Ok(())
 }
 
-/// The program as root, if it exists and we are root or sudo asks for no password.
-fn privileged(program: &str) -> Option<Command> {
-    let quiet = |command: &mut Command| {
+/// A command that runs the program as root, if the program exists and this user is root or has sudo without a password.
+fn privileged_command(program: &str) -> Option<Command> {
+    let succeeds = |command: &mut Command| {
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };
-    if !quiet(Command::new(program).arg("--version")) {
+    if !succeeds(Command::new(program).arg("--version")) {
         return None;
     }
     let mut command = if nix::unistd::geteuid().is_root() {
         Command::new(program)
-    } else if quiet(Command::new("sudo").args(["-n", "true"])) {
+    } else if succeeds(Command::new("sudo").args(["-n", "true"])) {
         let mut sudo = Command::new("sudo");
         sudo.args(["-n", "env", "DEBIAN_FRONTEND=noninteractive", program]);
         sudo

@@ -1,4 +1,4 @@
-//! The two calls to the local engine that are not worth an SDK: sign in, and invoke a function.
+//! Two calls to the local AWS engine that need no SDK: sign in, and invoke a function.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::engine::REGION;
 use crate::{Context, Error, Result};
 
-/// A fresh ID token of a demo user.
-pub fn sign_in(endpoint: &str, client_id: &str, email: &str, password: &str) -> Result<String> {
+/// Signs a demo user in and returns a new ID token.
+pub(crate) fn sign_in(endpoint: &str, client_id: &str, email: &str, password: &str) -> Result<String> {
     let body = json!({
         "ClientId": client_id,
         "AuthFlow": "USER_PASSWORD_AUTH",
         "AuthParameters": {"USERNAME": email, "PASSWORD": password},
     });
-    let mut answer = agent(Duration::from_secs(20))
+    let mut answer = new_agent(Duration::from_secs(20))
         .post(endpoint)
         .header("x-amz-target", "AWSCognitoIdentityProviderService.InitiateAuth")
         .header("content-type", "application/x-amz-json-1.1")
@@ -22,12 +22,14 @@ pub fn sign_in(endpoint: &str, client_id: &str, email: &str, password: &str) -> 
         .context(|| format!("sign in as {email}"))?;
     let value: Value = answer.body_mut().read_json().context(|| format!("sign in as {email}"))?;
     let token = value["AuthenticationResult"]["IdToken"].as_str();
-    token.map(str::to_owned).ok_or_else(|| Error::advice(format!("no token for {email} in {value}")))
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| Error::advice(format!("the answer has no token for {email}: {value}")))
 }
 
-/// Invokes a function and answers what it returns; its error is ours.
-pub fn invoke(endpoint: &str, function: &str, payload: &Value, limit: Duration) -> Result<Value> {
-    let mut answer = agent(limit)
+/// Invokes a function and returns its result. Fails if the function fails.
+pub(crate) fn invoke(endpoint: &str, function: &str, payload: &Value, limit: Duration) -> Result<Value> {
+    let mut answer = new_agent(limit)
         .post(format!("{endpoint}/2015-03-31/functions/{function}/invocations"))
         .header("authorization", format!("AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request, SignedHeaders=host, Signature=0"))
         .send_json(payload)
@@ -35,12 +37,12 @@ pub fn invoke(endpoint: &str, function: &str, payload: &Value, limit: Duration) 
     let failed = answer.headers().contains_key("x-amz-function-error");
     let value: Value = answer.body_mut().read_json().context(|| format!("read the answer of {function}"))?;
     if failed {
-        let words = value["errorMessage"].as_str().map_or_else(|| value.to_string(), str::to_owned);
-        return Err(Error::advice(format!("{function}: {words}")));
+        let message = value["errorMessage"].as_str().map_or_else(|| value.to_string(), str::to_owned);
+        return Err(Error::advice(format!("{function} failed: {message}")));
     }
     Ok(value)
 }
 
-fn agent(limit: Duration) -> ureq::Agent {
+fn new_agent(limit: Duration) -> ureq::Agent {
     ureq::Agent::config_builder().timeout_global(Some(limit)).build().new_agent()
 }

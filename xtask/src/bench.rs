@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the measurements, on a private PostgreSQL with a benchmark's memory and log space.
+//! `cargo xtask bench`: runs the benchmark on a private PostgreSQL with more memory and log space than the tests have.
 
 mod cold;
 
@@ -11,18 +11,18 @@ use crate::{Result, process, project, stack};
 
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
-    /// Handed to the benchmark; `--help` lists what it takes
+    /// Arguments for the benchmark; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
-/// Builds and runs the benchmark; its database is gone afterwards.
+/// Builds and runs the benchmark, and removes its database afterwards.
 pub fn run(args: &BenchArgs) -> Result<()> {
     if args.rest.iter().any(|arg| arg == "--cold") {
         return cold::run();
     }
     let directory = project::target().join("bench");
-    // Without `--package`, which would choose other features of what is built for the workspace already.
+    // No `--package`: it would select other features of dependencies that the workspace has already built.
     process::run_well(project::cargo().args(["build", "--release", "--bin", "bench"]))?;
     stack::down(&directory, true)?;
     let measured = stack::start_database(&directory, &Settings::bench()).and_then(|database| {
@@ -34,7 +34,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
             .env("ONCELOAD_TEST_ROLE", ROLE)
             .env("ONCELOAD_TEST_PG_BIN", &database.bin);
         if args.rest.iter().any(|arg| arg == "--http") {
-            // The functions' metrics, a line for each request; the report is on standard error.
+            // The functions print a line of metrics per request. The report goes to standard error.
             bench.stdout(Stdio::null());
         }
         process::run_well(&mut bench)

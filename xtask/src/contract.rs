@@ -1,5 +1,5 @@
-//! docs/openapi.yaml against what there is: the routes that are deployed, every answer that the end-to-end tests
-//! received, and whatever schemathesis thinks of.
+//! Compares docs/openapi.yaml with the deployed routes, with every answer that the end-to-end tests received, and with
+//! the answers to Schemathesis.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,45 +8,46 @@ use crate::python::{Python, script};
 use crate::stack::StackFile;
 use crate::{Error, Result, process, project, say};
 
-/// How long schemathesis may go on asking.
+/// How long Schemathesis may send requests.
 const SECONDS: u32 = 120;
 
 fn document() -> PathBuf {
     project::root().join("docs/openapi.yaml")
 }
 
-/// Every route that template.yaml deploys is documented, and the other way round.
-pub fn routes(python: &Python, cloudformation: &Path) -> Result<()> {
-    let mut compare = compare(python, "routes");
+/// Checks the document, and that it and template.yaml have the same routes.
+pub fn compare_routes(python: &Python, cloudformation: &Path) -> Result<()> {
+    let mut compare = openapi(python, "routes");
     process::run_well(compare.arg(cloudformation).arg("--all"))
-        .map_err(|error| failed(error, "docs/openapi.yaml: see above"))
+        .map_err(|error| explain(error, "docs/openapi.yaml has problems: see above"))
 }
 
-/// Every answer that the tests have kept in `directory` is documented; with `all`, everything documented was answered.
-pub fn answers(python: &Python, directory: &Path, all: bool) -> Result<bool> {
+/// Checks that every answer that the tests stored in `directory` is documented, and with `all` that they received every
+/// documented answer. Returns whether that is so.
+pub fn compare_answers(python: &Python, directory: &Path, all: bool) -> Result<bool> {
     say::line("Comparing the API's answers with docs/openapi.yaml");
-    let mut compare = compare(python, "answers");
+    let mut compare = openapi(python, "answers");
     compare.arg(directory.join("answers.jsonl")).args(all.then_some("--all"));
     Ok(process::run(&mut compare)?.success())
 }
 
-fn compare(python: &Python, what: &str) -> Command {
+fn openapi(python: &Python, what: &str) -> Command {
     let mut command = Command::new(python.program("python"));
     command.arg(script("openapi.py")).arg(what).arg(document()).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
-fn failed(error: Error, words: &str) -> Error {
+fn explain(error: Error, message: &str) -> Error {
     match error {
-        Error::Program { .. } => Error::advice(words),
+        Error::Program { .. } => Error::advice(message),
         other => other,
     }
 }
 
-/// Asks the API, as the second demo user, whatever the document allows and forbids. True if nothing went wrong and
-/// nothing undocumented was answered. The same questions every time, as far as time allows.
-pub fn schemathesis(python: &Python, directory: &Path) -> Result<bool> {
-    say::line("Schemathesis asks the API");
+/// Sends the API requests that the document allows and requests that it forbids, as the second demo user. Returns whether
+/// every answer was documented and none was a server error. The requests are the same in every run, as far as time allows.
+pub fn run_schemathesis(python: &Python, directory: &Path) -> Result<bool> {
+    say::line("Testing the API with Schemathesis");
     let stack = StackFile::read(directory)?;
     let user = stack.users.get(1).ok_or_else(|| Error::advice("the stack has no second user"))?;
     let mut command = Command::new(python.program("schemathesis"));
@@ -66,7 +67,7 @@ pub fn schemathesis(python: &Python, directory: &Path) -> Result<bool> {
         ])
         .arg(directory.join("schemathesis"))
         .current_dir(directory)
-        // In the environment, not among the arguments, which anybody on the machine may read.
+        // Every user of the machine can read arguments, but not the environment.
         .env("ONCELOAD_TOKEN", &user.token)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     Ok(process::run(&mut command)?.success())

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: generated files go through the local stack end to end, and every number that the
-//! import reports is compared with the one that the generator knew beforehand.
+//! `cargo xtask demo`: imports generated files on the local stack, and compares every count of the import with the count
+//! that the generator planned.
 
 mod api;
 mod database;
@@ -26,20 +26,20 @@ use crate::provision::Merchant;
 use crate::stack::{self, Options, Stack, User};
 use crate::{Context, Error, Result, project, say};
 
-/// Import generated files on the local stack and compare every count with what it must be.
+/// Import generated files on the local stack, and compare every count with the expected one
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
     /// Records in the files
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(500..))]
     rows: u64,
-    /// Leave running what was started
+    /// Leave the stack running
     #[arg(long)]
     keep: bool,
 }
 
-/// The demo's batch: eight files that differ in everything that may differ, with some of every kind of
-/// record. Other numbers get other codes, so that demos of different sizes don't disturb each other.
-fn plan(rows: u64, merchant_id: &str) -> Plan {
+/// The demo's batch: eight files of different layouts, with every kind of record. Each number of rows has codes of its
+/// own, so that demos of different sizes don't affect each other.
+fn new_plan(rows: u64, merchant_id: &str) -> Plan {
     Plan {
         seed: 20_260_101 ^ (rows << 20),
         merchant_id: merchant_id.to_owned(),
@@ -56,14 +56,14 @@ fn plan(rows: u64, merchant_id: &str) -> Plan {
     }
 }
 
-/// Brings the stack up, runs the demo, and stops what it started unless it shall stay.
+/// Brings the stack up, runs the demo, and stops what it started unless `--keep` is given.
 pub fn run(args: &DemoArgs) -> Result<()> {
     let stack = stack::up(&project::local(), &Options::default())?;
     let outcome = Demo::new(&stack, args.rows).and_then(|demo| demo.run());
     let interrupted = matches!(outcome, Err(Error::Interrupted));
     if stack.started && (interrupted || !args.keep) {
         let stopped = stack::down(&stack.directory, false);
-        say::line("Stopped what was started; the database stays for the next run.");
+        say::line("Stopped the stack. The database stays for the next run.");
         outcome?;
         stopped.map(drop)
     } else {
@@ -72,7 +72,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     }
 }
 
-/// What there is to do, and with whom.
+/// One run of the demo: the stack, the user, the merchant and the batch.
 struct Demo<'a> {
     stack: &'a Stack,
     user: &'a User,
@@ -81,11 +81,11 @@ struct Demo<'a> {
 }
 
 impl<'a> Demo<'a> {
-    /// As the first user, for the first merchant: they belong together.
+    /// Takes the first user, who is a member of the first merchant.
     fn new(stack: &'a Stack, rows: u64) -> Result<Self> {
         match (stack.file.users.first(), stack.file.merchants.first()) {
             (Some(user), Some(merchant)) => {
-                Ok(Self { stack, user, merchant, plan: plan(rows, &merchant.merchant_id) })
+                Ok(Self { stack, user, merchant, plan: new_plan(rows, &merchant.merchant_id) })
             }
             _ => Err(Error::advice("the local stack has no demo user or no merchant")),
         }
@@ -99,11 +99,12 @@ impl<'a> Demo<'a> {
         let first = expected.clean > 0;
 
         let api = Api::new(&self.stack.file.api_url, &self.user.token);
-        let sweep = || sweep::sweep(self.stack);
+        let sweep = || sweep::run_sweep(self.stack);
         let mut watch = Watch::new(&api, &sweep);
         let job = self.import(&api, &mut watch, &files, &expected)?;
-        let after = psql.look(&self.merchant.merchant_id, &job.job_id)?;
-        let comparison = Comparison::at_the_end(&expected, &job, &api.files(&job.job_id)?, before, &after);
+        let after = psql.count_after(&self.merchant.merchant_id, &job.job_id)?;
+        let comparison =
+            Comparison::after_completion(&expected, &job, &api.files(&job.job_id)?, before, &after);
         self.write_json(&report::to_json(&comparison, &job, first, &watch.phases))?;
         say::result(format_args!("\n{}", comparison.table()));
         let phases: Vec<String> =
@@ -111,7 +112,7 @@ impl<'a> Demo<'a> {
         say::result(format_args!("Time: {}", phases.join(", ")));
         if !comparison.is_equal() {
             return Err(Error::advice(format!(
-                "import {} counted otherwise than the generator; logs: {}",
+                "the counts of import {} differ from the generator's; logs: {}",
                 job.job_id,
                 self.stack.logs().display()
             )));
@@ -135,54 +136,54 @@ impl<'a> Demo<'a> {
         Ok(expected)
     }
 
-    /// Brings the codes into production that the merchant has had all along, and finds out whether this
-    /// very batch was imported before: then nothing of it may be new.
+    /// Inserts the codes that the merchant had before, and finds out whether this batch was imported earlier: then
+    /// none of its codes may be new.
     fn prepare(&self, psql: &Psql, generated: &Expected) -> Result<(Before, Expected)> {
-        let step = say::step(format!("Codes that {} has already", self.merchant.name));
+        let step = say::step(format!("Loading the codes that {} already has", self.merchant.name));
         let before = psql.load_production(&self.plan)?;
         step.done(format_args!("{} in production", grouped(before.merchant_total)));
-        match before.new_codes_there {
+        match before.existing_new_codes {
             0 => Ok((before, generated.clone())),
             all if all == generated.clean => {
                 say::line(
-                    "These files were imported before: all of their codes are in production, \
-                     so this time nothing may be new",
+                    "These files were imported before. All of their codes are in production, so none may be new.",
                 );
                 Ok((before, generated.imported_again()))
             }
             some => Err(Error::advice(format!(
-                "{} of the {} new codes of these files are in production already: an earlier demo was changed by \
-                 hand. `cargo xtask down --wipe` makes a fresh database",
+                "{} of the {} new codes of these files are already in production, so somebody has changed the database \
+                 since an earlier demo; `cargo xtask down --wipe` removes it",
                 grouped(some),
                 grouped(generated.clean)
             ))),
         }
     }
 
-    /// From the upload to the end of the import. An interrupt cancels it, so that the next one need not wait.
+    /// Uploads the files and follows the import to its end. An interrupt cancels the import, so that it doesn't block
+    /// the next one.
     fn import(&self, api: &Api, watch: &mut Watch<'_>, files: &Path, expected: &Expected) -> Result<Job> {
         let merchant_id = &self.merchant.merchant_id;
         let known: BTreeSet<String> = api.imports(merchant_id)?.into_iter().map(|job| job.job_id).collect();
-        let batch = batch_name();
+        let batch = new_batch_name();
         let started = Instant::now();
         let outcome = self.upload(watch, files, &batch).and_then(|()| {
-            let job = watch.appears(merchant_id, &known, &batch)?;
+            let job = watch.wait_for_job(merchant_id, &known, &batch)?;
             say::line(format_args!("Import {} has started", job.job_id));
-            let job = watch.until(&job.job_id, |job| job.is_final() || job.is_waiting())?;
+            let job = watch.follow(&job.job_id, |job| job.is_final() || job.is_waiting())?;
             if !job.is_waiting() {
                 return Ok(job);
             }
             self.approve(api, &job, expected)?;
-            watch.until(&job.job_id, |job| job.is_final() || job.is_waiting())
+            watch.follow(&job.job_id, |job| job.is_final() || job.is_waiting())
         });
         if matches!(outcome, Err(Error::Interrupted)) {
-            give_up(api, merchant_id, &batch);
+            cancel_imports(api, merchant_id, &batch);
         }
         let job = outcome?;
         if job.status != "completed" {
             return Err(Error::advice(format!(
-                "{}\nlogs of the functions and the engine: {}",
-                report::failure(&job),
+                "{}\nlogs: {}",
+                report::describe_failure(&job),
                 self.stack.logs().display()
             )));
         }
@@ -190,29 +191,29 @@ impl<'a> Demo<'a> {
         Ok(job)
     }
 
-    /// The files, then the manifest, whose event starts the import.
+    /// Uploads the files and then the manifest, whose event starts the import.
     fn upload(&self, watch: &mut Watch<'_>, files: &Path, batch: &str) -> Result<()> {
         let prefix = format!("stage/{}/{batch}", self.merchant.merchant_id);
         let uploader = Uploader { stack: self.stack, prefix: prefix.clone() };
         let step = say::step("Uploading");
-        uploader.files(files)?;
-        uploader.manifest(files)?;
+        uploader.upload_files(files)?;
+        uploader.upload_manifest(files)?;
         watch.phases.add("upload", step.elapsed());
         step.done(format_args!(
-            "s3://{}/{prefix}/, the manifest last: it starts the import",
+            "s3://{}/{prefix}/, and last the manifest, which starts the import",
             self.stack.file.bucket
         ));
         Ok(())
     }
 
-    /// Shows what an operator would see, and says yes only to the numbers that must be there.
+    /// Shows the summary that an operator sees, and approves only the expected counts.
     fn approve(&self, api: &Api, job: &Job, expected: &Expected) -> Result<()> {
         say::result(format_args!("\n{}", report::summary(job, &self.merchant.name)));
         let comparison = Comparison::before_approval(expected, job);
         if !comparison.is_equal() {
             say::result(comparison.table());
             return Err(Error::advice(format!(
-                "import {} is not approved: it counts otherwise than the generator; logs: {}",
+                "did not approve import {}, because its counts differ from the generator's; logs: {}",
                 job.job_id,
                 self.stack.logs().display()
             )));
@@ -237,8 +238,8 @@ impl<'a> Demo<'a> {
             )
         } else {
             format!(
-                "No clean codes to insert: all {} staged rows hold codes that {} has in production since these \
-                 files were first imported, so each of them is an existing duplicate, and 0 were inserted. \
+                "No clean codes to insert: {1} has had the codes of all {0} staged rows in production since these \
+                 files were first imported. Each row is an existing duplicate, and 0 were inserted. \
                  All counts are equal.",
                 grouped(expected.staged),
                 self.merchant.name
@@ -247,9 +248,8 @@ impl<'a> Demo<'a> {
     }
 }
 
-/// Cancels what this run has started and waits a little for it to end. Best effort: what stays behind the
-/// sweep closes.
-fn give_up(api: &Api, merchant_id: &str, batch: &str) {
+/// Cancels the imports of this run and waits up to 20 seconds for them to end. The sweep closes an import that remains.
+fn cancel_imports(api: &Api, merchant_id: &str, batch: &str) {
     let ours = |job: &Job| job.source.to_string().contains(batch) && !job.is_final();
     let mut cancelled = BTreeSet::new();
     for _ in 0..40 {
@@ -268,8 +268,8 @@ fn give_up(api: &Api, merchant_id: &str, batch: &str) {
     }
 }
 
-/// A batch of its own for each run, readable and in order of time.
-fn batch_name() -> String {
+/// Names the batch of this run. Names sort by time.
+fn new_batch_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("demo-{}", now.as_millis())
 }

@@ -1,12 +1,14 @@
-//! What the lock file brings along: licences that we may ship, crates that we refuse, and no second version of what
-//! every function links. Reads `cargo tree`, so it needs no network.
+//! Checks the dependencies: their licences, refused crates, second versions of large crates, and unused ones. Reads
+//! what `cargo tree` and `cargo metadata` print, so it needs no network.
+
+mod unused;
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use crate::{Context, Error, Result, project};
 
-/// Any of these will do; a choice (`OR`) needs one of them, a conjunction (`AND`) only these.
+/// The licences that we may ship. A choice (`OR`) needs one of them; in a conjunction (`AND`) each must be one of them.
 const LICENCES: [&str; 12] = [
     "0BSD",
     "Apache-2.0",
@@ -22,10 +24,10 @@ const LICENCES: [&str; 12] = [
     "Zlib",
 ];
 
-/// One TLS stack and one cryptography provider: rustls on AWS-LC.
+/// Crates that would bring a second TLS stack or a second cryptography provider beside rustls on AWS-LC.
 const REFUSED: [&str; 5] = ["native-tls", "openssl", "openssl-sys", "ring", "webpki"];
 
-/// Big enough that two versions would show in every function's size and build time.
+/// Crates so large that a second version would show in the size and the build time of every function.
 const ONCE: [&str; 12] = [
     "aws-lc-rs",
     "aws-smithy-runtime",
@@ -41,8 +43,8 @@ const ONCE: [&str; 12] = [
     "zstd",
 ];
 
-/// Says what is wrong with the dependencies, if anything is.
-pub fn check() -> Result<()> {
+/// Fails with everything that is wrong with the dependencies.
+pub(crate) fn check() -> Result<()> {
     // Not `cargo metadata`: it lists what no selected feature needs.
     let output = project::cargo()
         .args(["tree", "--locked", "--workspace", "--target", "all", "--edges", "normal,build"])
@@ -54,16 +56,17 @@ pub fn check() -> Result<()> {
         return Err(Error::advice("cargo tree failed; is Cargo.lock up to date?"));
     }
     let listed = String::from_utf8_lossy(&output.stdout);
-    let problems = problems(&listed);
+    let mut problems = problems(&listed);
+    problems.extend(unused::find()?);
     if problems.is_empty() { Ok(()) } else { Err(Error::advice(problems.join("; "))) }
 }
 
-/// `listed`: lines of `name vVERSION ...`, a tab, the licence.
+/// Finds problems in lines of `name vVERSION ...`, a tab and the licence.
 fn problems(listed: &str) -> Vec<String> {
     let packages: BTreeSet<(&str, &str, &str)> = listed
         .lines()
         .filter_map(|line| {
-            // The second time a package is listed it bears a star.
+            // cargo marks a package that it has listed before.
             let (package, licence) = line.trim_end_matches(" (*)").split_once('\t')?;
             let mut words = package.split(' ');
             Some((words.next()?, words.next()?, licence))
@@ -71,24 +74,24 @@ fn problems(listed: &str) -> Vec<String> {
         .collect();
     let mut problems = Vec::new();
     for (name, version, licence) in &packages {
-        if !allowed(licence) {
+        if !is_allowed(licence) {
             problems.push(format!("{name} {version} has the licence `{licence}`"));
         }
         if REFUSED.contains(name) {
-            problems.push(format!("{name} {version} is refused: `cargo tree -i {name}` says who wants it"));
+            problems.push(format!("{name} {version} is refused: `cargo tree -i {name}` shows what needs it"));
         }
     }
     for name in ONCE {
         let versions: Vec<&str> = packages.iter().filter(|p| p.0 == name).map(|p| p.1).collect();
         if versions.len() > 1 {
-            problems.push(format!("{name} comes in versions {}", versions.join(" and ")));
+            problems.push(format!("{name} has versions {}; only one is allowed", versions.join(" and ")));
         }
     }
     problems
 }
 
-/// An SPDX expression without nesting deeper than one level, as crates use them; `/` is an old `OR`.
-fn allowed(expression: &str) -> bool {
+/// Whether an SPDX expression allows us to ship. Parentheses may nest one level; `/` is an old form of `OR`.
+fn is_allowed(expression: &str) -> bool {
     let flat = expression.replace('/', " OR ");
     let parts = split_outside_parentheses(&flat, " AND ");
     parts.iter().all(|part| {
@@ -120,19 +123,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_licence_expressions() {
+    fn a_licence_expression_is_allowed_if_it_leaves_a_choice_that_is() {
         for good in
             ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "ISC AND (Apache-2.0 OR ISC)", "Apache-2.0 / MIT"]
         {
-            assert!(allowed(good), "{good}");
+            assert!(is_allowed(good), "{good}");
         }
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "ISC AND (GPL-3.0 OR AGPL-3.0)"] {
-            assert!(!allowed(bad), "{bad}");
+            assert!(!is_allowed(bad), "{bad}");
         }
     }
 
     #[test]
-    fn names_what_is_wrong() {
+    fn second_versions_refused_crates_and_licences_are_reported() {
         let listed = "tokio v1.0.0\tMIT\ntokio v1.0.0\tMIT\ntokio v2.0.0\tMIT\nring v0.17.0\tApache-2.0 AND ISC\n\
                       here v0.1.0 (/x)\tMIT\nx v1.0.0\tGPL-3.0\n";
         let found = problems(listed);

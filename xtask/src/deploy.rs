@@ -1,4 +1,4 @@
-//! Deploys template.yaml to the local engine; xtask/local/deploy.py does the work.
+//! Deploys template.yaml to the local AWS engine with xtask/local/deploy.py.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::engine::{Engine, REGION};
 use crate::python::{Python, script};
 use crate::{Context, Result, process, project};
 
-/// What is to be deployed, and where its by-products go.
+/// A request to deploy.py: what to deploy, and the directory for intermediate files.
 #[derive(Debug, Serialize)]
 pub struct Request {
     template: PathBuf,
@@ -25,13 +25,14 @@ pub struct Request {
     users: Vec<Login>,
 }
 
+/// The account of a demo user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Login {
     pub email: String,
     pub password: String,
 }
 
-/// What came of it.
+/// The answer of deploy.py.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deployment {
     pub outputs: BTreeMap<String, String>,
@@ -40,6 +41,7 @@ pub struct Deployment {
     pub users: Vec<SignedUp>,
 }
 
+/// A demo user in the user pool.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SignedUp {
     pub email: String,
@@ -68,7 +70,7 @@ impl Request {
         }
     }
 
-    /// A request that reaches no engine: only [`Request::transform`] makes sense of it.
+    /// A request without an engine, for [`Request::transform`] only.
     pub fn offline(work: &Path, binaries: BTreeMap<String, PathBuf>) -> Self {
         let needed =
             [("DatabaseUrl", "postgres://"), ("JwtIssuer", "https://issuer"), ("JwtAudience", "audience")];
@@ -84,13 +86,13 @@ impl Request {
         }
     }
 
-    /// Deploys; what is unchanged is left alone.
+    /// Deploys what has changed.
     pub fn deploy(&self, python: &Python) -> Result<Deployment> {
         let answer = self.run("deploy", python)?;
-        serde_json::from_slice(&answer).context(|| "understand the answer of deploy.py")
+        serde_json::from_slice(&answer).context(|| "parse the answer of deploy.py")
     }
 
-    /// Only writes what CloudFormation would be given, for the linter; answers the file.
+    /// Writes the CloudFormation template for the linter, without deploying, and returns its path.
     pub fn transform(&self, python: &Python) -> Result<PathBuf> {
         self.run("transform", python)?;
         Ok(self.work.join("cloudformation.json"))
@@ -99,7 +101,7 @@ impl Request {
     fn run(&self, what: &str, python: &Python) -> Result<Vec<u8>> {
         let request = serde_json::to_vec(self).context(|| "write the request to deploy.py")?;
         let mut command = Command::new(python.program("python"));
-        // No profile, no key and no endpoint of the developer's may come near.
+        // An empty environment: no profile, key or endpoint of the developer may be used.
         command
             .arg(script("deploy.py"))
             .arg(what)
@@ -110,7 +112,7 @@ impl Request {
         process::ask(&mut command, &request)
     }
 
-    /// Changes when anything that would be deployed does.
+    /// A hash of everything that is deployed.
     pub fn fingerprint(&self) -> Result<String> {
         let mut hash = sha2::Sha256::new();
         hash.update(serde_json::to_vec(self).context(|| "write the request")?);
@@ -123,9 +125,9 @@ impl Request {
             hash.update(fs::read(path).context(|| format!("read {}", path.display()))?);
         }
         for path in self.binaries.values() {
-            let seen = fs::metadata(path).context(|| format!("look at {}", path.display()))?;
-            let changed = seen.modified().context(|| "read a file's time")?;
-            hash.update(format!("{} {changed:?}", seen.len()));
+            let metadata = fs::metadata(path).context(|| format!("read the size of {}", path.display()))?;
+            let changed = metadata.modified().context(|| "read a file's modification time")?;
+            hash.update(format!("{} {changed:?}", metadata.len()));
         }
         Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }

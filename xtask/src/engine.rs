@@ -1,4 +1,4 @@
-//! The local AWS engine: one process on loopback, with a clean environment, that runs our functions as processes.
+//! The local AWS engine: a process on loopback with a clean environment, which runs the functions as its children.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::python::{Python, script};
 use crate::{Context, Error, Result, interrupt, postgres};
 
 pub const REGION: &str = "eu-west-1";
-/// In the environment of the engine and of every function it starts, so that none is ever lost sight of.
+/// A variable in the environment of the engine and of every function that it starts, by which all of them can be found.
 const MARK: &str = "ONCELOAD_ENGINE";
 
-/// A running engine. It stays when this value goes: [`Engine::stop`] ends it.
+/// A running engine. Dropping the value doesn't stop it; [`Engine::stop`] does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Engine {
     pub process: Identity,
@@ -47,9 +47,9 @@ impl Engine {
             .env("MINISTACK_HOST", "127.0.0.1")
             .env("GATEWAY_PORT", port.to_string())
             .env("MINISTACK_REGION", REGION)
-            // It would listen for devices, on every interface.
+            // Otherwise it listens for IoT devices on every interface.
             .env("IOT_MTLS_ENABLED", "0")
-            // From here on: what the functions see of AWS.
+            // The functions inherit these.
             .env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}"))
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
@@ -62,7 +62,7 @@ impl Engine {
             if !engine.process.is_alive() {
                 let last = process::tail(&log, 10);
                 return Err(Error::advice(format!(
-                    "the AWS engine did not start, see {}:\n{last}",
+                    "the AWS engine did not start; see {}:\n{last}",
                     log.display()
                 )));
             }
@@ -72,7 +72,7 @@ impl Engine {
             Ok(true) => Ok(engine),
             Ok(false) => {
                 engine.stop();
-                Err(Error::advice(format!("the AWS engine does not answer, see {}", log.display())))
+                Err(Error::advice(format!("the AWS engine does not answer; see {}", log.display())))
             }
             Err(error) => {
                 engine.stop();
@@ -85,7 +85,7 @@ impl Engine {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where the engine writes its own log, and each function's output to a file of its name.
+    /// The engine's own log, and the directory with a log of each function.
     pub fn logs(&self) -> (PathBuf, PathBuf) {
         (log_of(&self.directory), functions_log_of(&self.directory))
     }
@@ -98,7 +98,7 @@ impl Engine {
             self.process.wait_gone(Duration::from_secs(3));
         }
         process::kill_marked(MARK, &self.directory.to_string_lossy());
-        // Holds the unpacked functions, which are large.
+        // The unpacked functions are large.
         let _ = fs::remove_dir_all(self.directory.join("tmp"));
     }
 

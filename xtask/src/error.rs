@@ -1,34 +1,34 @@
-//! The one error of the developer's commands: a sentence for the person at the keyboard, the cause behind it.
+//! The error of the developer's commands: a message for the developer, and its cause.
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// SIGINT or SIGTERM arrived. What was started has been stopped on the way out.
+    /// SIGINT or SIGTERM arrived. The command has stopped what it started.
     #[error("interrupted")]
     Interrupted,
-    /// Tests or checks failed, and have said so.
+    /// Tests or checks failed and have printed their failures.
     #[error("failed: {0}")]
     TestsFailed(String),
-    /// Something only a person can put right; the sentence says how.
+    /// A problem that the developer has to solve; the message says how.
     #[error("{0}")]
     Advice(String),
-    /// A program that we ran said no.
+    /// A program that we ran failed.
     #[error("{program} failed with {status}")]
     Program { program: String, status: std::process::ExitStatus },
-    /// An operation failed; `source` says why.
+    /// An operation failed because of `source`.
     #[error("{doing}")]
     Failed { doing: String, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 impl Error {
-    /// An error whose sentence is all there is to say.
-    pub fn advice(sentence: impl Into<String>) -> Self {
-        Self::Advice(sentence.into())
+    /// An error with a message and no further cause.
+    pub fn advice(message: impl Into<String>) -> Self {
+        Self::Advice(message.into())
     }
 }
 
-/// Says what was being done when an operation failed.
+/// Adds to an error which operation failed.
 ///
 /// `fs::read(path).context(|| format!("read {}", path.display()))?`
 pub trait Context<T> {

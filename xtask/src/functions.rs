@@ -1,4 +1,4 @@
-//! Builds the functions for the machine we are on.
+//! Builds the functions and the command line for this machine.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,25 +8,29 @@ use serde::Deserialize;
 
 use crate::{Context, Error, Result, process, project, say};
 
-/// Builds every package under `functions/` and answers the executable of each by its name.
+/// Builds every function and returns the executables by name.
 ///
-/// It selects the whole workspace, and of that the functions' binaries: which features a dependency is compiled
-/// with depends on the packages that are selected, and another selection here than in `cargo test` would compile
-/// the AWS SDK twice.
-pub fn build() -> Result<BTreeMap<String, PathBuf>> {
+/// Selects the whole workspace, and in it the binaries of the functions. The selected packages decide with which
+/// features a dependency is compiled: another selection than that of `cargo test` would compile the AWS SDK twice.
+pub(crate) fn build() -> Result<BTreeMap<String, PathBuf>> {
     build_as(&project::functions()?, &[])
 }
 
-/// These as they are deployed, but for this machine's processor.
-pub fn build_release(names: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+/// Builds some functions as they are deployed, but for this machine's processor.
+pub(crate) fn build_release(names: &[String]) -> Result<BTreeMap<String, PathBuf>> {
     build_as(names, &["--release"])
 }
 
 fn build_as(names: &[String], profile: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
-    let step = match names {
-        [name] => say::step(format!("Building {name} {}", profile.join(" "))),
-        names => say::step(format!("Building {} functions {}", names.len(), profile.join(" "))),
+    let what = match names {
+        [name] => name.clone(),
+        names => format!("{} functions", names.len()),
     };
+    let step = say::step(if profile.is_empty() {
+        format!("Building {what}")
+    } else {
+        format!("Building {what} for release")
+    });
     let mut cargo = project::cargo();
     cargo
         .args(["build", "--workspace", "--message-format", "json-render-diagnostics"])
@@ -36,10 +40,10 @@ fn build_as(names: &[String], profile: &[&str]) -> Result<BTreeMap<String, PathB
         cargo.args(["--bin", name]);
     }
     let messages = process::ask(&mut cargo, b"").map_err(|error| match error {
-        Error::Program { .. } => Error::advice("the functions don't compile: see above"),
+        Error::Program { .. } => Error::advice("the functions do not compile: see above"),
         other => other,
     })?;
-    let mut built = executables(&messages)?;
+    let mut built = parse_executables(&messages)?;
     built.retain(|name, _| names.contains(name));
     if let Some(missing) = names.iter().find(|name| !built.contains_key(*name)) {
         return Err(Error::advice(format!("functions/{missing} has no binary named {missing}")));
@@ -48,14 +52,14 @@ fn build_as(names: &[String], profile: &[&str]) -> Result<BTreeMap<String, PathB
     Ok(built)
 }
 
-/// Builds the operator's command line and answers where it is.
-pub fn command_line() -> Result<PathBuf> {
+/// Builds the operator's command line and returns its executable.
+pub(crate) fn build_command_line() -> Result<PathBuf> {
     let mut cargo = project::cargo();
     cargo
         .args(["build", "--workspace", "--bin", "onceload", "--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit());
     let messages = process::ask(&mut cargo, b"")?;
-    let built = executables(&messages)?.remove("onceload");
+    let built = parse_executables(&messages)?.remove("onceload");
     built.ok_or_else(|| Error::advice("cli/ has no binary named onceload"))
 }
 
@@ -70,11 +74,11 @@ struct Target {
     name: String,
 }
 
-/// The executables that cargo's messages name, one JSON object a line.
-fn executables(messages: &[u8]) -> Result<BTreeMap<String, PathBuf>> {
+/// Reads the executables from cargo's messages, one JSON object a line.
+fn parse_executables(messages: &[u8]) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for line in messages.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{")) {
-        let message: Message = serde_json::from_slice(line).context(|| "understand what cargo says")?;
+        let message: Message = serde_json::from_slice(line).context(|| "parse the messages of cargo")?;
         if let (Some(path), Some(target)) = (message.executable, message.target) {
             found.insert(target.name, path);
         }
@@ -84,14 +88,14 @@ fn executables(messages: &[u8]) -> Result<BTreeMap<String, PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use super::executables;
+    use super::parse_executables;
 
     #[test]
     fn executables_are_read_from_cargos_messages() {
         let messages = br#"{"reason":"compiler-artifact","target":{"name":"shared"},"executable":null}
 {"reason":"compiler-artifact","target":{"name":"migrate"},"executable":"/t/debug/migrate"}
 {"reason":"build-finished","success":true}"#;
-        let found = executables(messages).unwrap();
+        let found = parse_executables(messages).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found["migrate"].to_str(), Some("/t/debug/migrate"));
     }

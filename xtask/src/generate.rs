@@ -1,5 +1,5 @@
-//! CSV files with known counts: every number that an import of them must report is fixed before the first
-//! byte is written, and shares no code with the importer.
+//! Generates CSV files with known counts. A plan fixes every count of an import before the first byte is written. The
+//! generator shares no code with the importer.
 //!
 //! ```no_run
 //! use xtask::generate::{Plan, generate};

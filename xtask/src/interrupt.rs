@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: noted once, looked at by everything that waits, so that what was started gets stopped.
+//! Handles Ctrl-C and SIGTERM: everything that waits checks for them, so that a command stops what it started.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::{Context, Error, Result, say};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Takes over SIGINT, SIGTERM and SIGHUP. The first says that we are stopping; more of them change nothing.
+/// Installs the handler of SIGINT, SIGTERM and SIGHUP. Signals after the first have no further effect.
 pub fn install() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "listen to signals")?;
     std::thread::spawn(move || {
@@ -23,17 +23,17 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
-/// Whether somebody wants us to stop.
+/// Whether a signal has asked the command to stop.
 pub fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// `Err(Interrupted)` if somebody wants us to stop.
+/// Fails with [`Error::Interrupted`] if a signal has asked the command to stop.
 pub fn check() -> Result<()> {
     if requested() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
-/// Waits until `ready` says so; false if it did not within `limit`.
+/// Waits until `ready` returns true. Returns false if it doesn't within `limit`, and fails on an interrupt.
 pub fn wait_until(limit: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<bool> {
     let deadline = Instant::now() + limit;
     loop {

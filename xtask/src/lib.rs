@@ -1,5 +1,11 @@
-//! The developer's commands as a library: `cargo xtask` is a thin shell over it, and tests and benches
-//! start their private PostgreSQL with the same code.
+//! The developer's commands as a library, which `cargo xtask`, the tests and the benchmark share.
+
+#![warn(unreachable_pub, clippy::allow_attributes_without_reason)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a developer's command reads its environment and this machine's clock"
+)]
+
 mod apt;
 mod aws;
 pub mod bench;
@@ -7,6 +13,7 @@ pub mod contract;
 pub mod demo;
 mod dependencies;
 pub mod deploy;
+mod documents;
 pub mod engine;
 pub mod error;
 mod functions;
@@ -22,6 +29,7 @@ pub mod python;
 pub mod say;
 mod size;
 pub mod stack;
+pub mod statemachine;
 pub mod test;
 
 pub use error::{Context, Error, Result};

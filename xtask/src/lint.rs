@@ -1,25 +1,28 @@
-//! Checks that need no running thing: formatting, clippy, the template before and after SAM, the state machines.
+//! Checks that need no running server: formatting, clippy, dependencies, names, the template, the state machines.
 
+mod house;
 mod names;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::deploy::Request;
 use crate::python::Python;
-use crate::{Context, Error, Result, contract, dependencies, node, process, project, say};
+use crate::{Error, Result, contract, dependencies, documents, node, process, project, say, statemachine};
 
 type Check = (&'static str, fn() -> Result<()>);
 
-/// Runs every check and says which failed; true if none did.
+/// Runs every check and reports each failure; true if none failed.
 pub fn run() -> Result<bool> {
     let checks: &[Check] = &[
         ("rustfmt", rustfmt),
         ("clippy", clippy),
+        ("cargo doc", documentation),
         ("dependencies", dependencies::check),
         ("names", names::check),
+        ("rooms", house::check),
+        ("paths in documents", documents::check),
         ("template.yaml", template),
         ("state machines", state_machines),
         ("docs/client", client),
@@ -28,7 +31,7 @@ pub fn run() -> Result<bool> {
     for (name, check) in checks {
         let step = say::step(format!("Checking: {name}"));
         match check() {
-            Ok(()) => step.done("good"),
+            Ok(()) => step.done("passed"),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => {
                 step.done(format_args!("FAILED: {error}"));
@@ -58,7 +61,14 @@ fn clippy() -> Result<()> {
     ]))
 }
 
-/// The template as it is written, what CloudFormation gets to see of it, and its routes in docs/openapi.yaml.
+/// Private items, too: most links stand between those.
+fn documentation() -> Result<()> {
+    let mut cargo = project::cargo();
+    cargo.args(["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    process::run_well(cargo.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// template.yaml as written and as CloudFormation receives it, and its routes in docs/openapi.yaml.
 fn template() -> Result<()> {
     let python = Python::provide()?;
     let lint = |path: &Path| {
@@ -70,27 +80,19 @@ fn template() -> Result<()> {
         project::functions()?.into_iter().map(|name| (name.clone(), name.into())).collect();
     let cloudformation = Request::offline(&project::target().join("lint"), binaries).transform(&python)?;
     lint(&cloudformation)?;
-    contract::routes(&python, &cloudformation)
+    contract::compare_routes(&python, &cloudformation)
 }
 
+/// The definitions are those of the source, and valid Amazon States Language.
 fn state_machines() -> Result<()> {
-    let definitions = definitions()?;
+    statemachine::check()?;
     let validator = node::provide("asl-validator/dist/bin/asl-validator.js")?;
-    for definition in &definitions {
+    for definition in &statemachine::definitions()? {
         process::run_well(Command::new("node").arg(&validator).arg("--json-path").arg(definition))?;
     }
     Ok(())
 }
 
 fn client() -> Result<()> {
-    node::client().map(drop)
-}
-
-fn definitions() -> Result<Vec<PathBuf>> {
-    let directory = project::root().join("statemachine");
-    let entries = fs::read_dir(&directory).context(|| format!("list {}", directory.display()))?;
-    let mut all: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    all.retain(|path| path.to_string_lossy().ends_with(".asl.json"));
-    all.sort();
-    Ok(all)
+    node::compile_client().map(drop)
 }

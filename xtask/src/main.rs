@@ -1,11 +1,13 @@
-//! `cargo xtask`: what a developer runs.
+//! `cargo xtask`: the developer's command line.
+
+#![warn(unreachable_pub, clippy::allow_attributes_without_reason)]
 
 use std::error::Error as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::stack::{self, Options};
-use xtask::{Error, Result, bench, demo, generate, interrupt, project, say, test};
+use xtask::{Error, Result, bench, demo, generate, interrupt, project, say, statemachine, test};
 
 /// Onceload's developer commands
 #[derive(Debug, Parser)]
@@ -17,7 +19,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start Onceload on this machine: PostgreSQL, local AWS, functions; a second time it is quick
+    /// Start Onceload on this machine: PostgreSQL, a local AWS engine and the functions
     Up,
     /// Stop what `up` started
     Down {
@@ -31,26 +33,28 @@ enum Command {
     /// Measure imports of millions of rows
     Bench(bench::BenchArgs),
     Generate(generate::GenerateArgs),
+    /// Write the state machines that are deployed from statemachine/machines.yaml
+    Statemachine,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match interrupt::install().and_then(|()| run(&arguments.command)) {
+    match project::find_root().and_then(|_| interrupt::install()).and_then(|()| run(&arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
-        // The runner's own summary has said it, and is the last thing to be read.
+        // The summary of `cargo test` has named the failures, and stays the last output.
         Err(Error::TestsFailed(_)) => ExitCode::FAILURE,
         Err(Error::Interrupted) => {
             say::line("Interrupted.");
             ExitCode::from(130)
         }
         Err(error) => {
-            let mut words = format!("error: {error}");
+            let mut message = format!("error: {error}");
             let mut cause = error.source();
             while let Some(deeper) = cause {
-                words += &format!(": {deeper}");
+                message += &format!(": {deeper}");
                 cause = deeper.source();
             }
-            say::line(words);
+            say::line(message);
             ExitCode::FAILURE
         }
     }
@@ -63,10 +67,10 @@ fn run(command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Down { wipe } => {
-            let ran = stack::down(&project::local(), *wipe)?;
-            say::line(if ran { "Stopped." } else { "Nothing was running." });
+            let was_running = stack::down(&project::local(), *wipe)?;
+            say::line(if was_running { "Stopped." } else { "Nothing was running." });
             if *wipe {
-                say::line("The local database is removed.");
+                say::line("The local database has been removed.");
             }
             Ok(())
         }
@@ -74,5 +78,6 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(args) => test::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Statemachine => statemachine::write(),
     }
 }

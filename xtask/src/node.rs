@@ -1,4 +1,4 @@
-//! Programs from npm, pinned, under `target/node`: the state machines' linter, and the compiler of the client recipe.
+//! Installs pinned npm packages under `target/node`: the linter of state machines and the TypeScript compiler.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use crate::{Context, Result, apt, process, project};
 
 const PACKAGES: [&str; 2] = ["asl-validator@4.0.0", "typescript@5.9.3"];
 
-/// The file of a package, installed now if it is not there.
-pub fn provide(file: &str) -> Result<PathBuf> {
+/// Returns a file of a package, and installs the packages if necessary.
+pub(crate) fn provide(file: &str) -> Result<PathBuf> {
     let directory = project::target().join("node");
     let stamp = directory.join("installed.txt");
     let program = directory.join("node_modules").join(file);
@@ -18,7 +18,7 @@ pub fn provide(file: &str) -> Result<PathBuf> {
     }
     let npm = Command::new("npm").arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
     if !npm.is_ok_and(|status| status.success()) {
-        apt::install(&["nodejs", "npm"], "Node.js with npm is needed for some of the checks")?;
+        apt::install(&["nodejs", "npm"], "some checks need Node.js with npm")?;
     }
     fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
     let mut install = Command::new("npm");
@@ -31,12 +31,12 @@ pub fn provide(file: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Type-checks and compiles docs/client/onceload.ts; answers the JavaScript module.
-pub fn client() -> Result<PathBuf> {
+/// Type-checks and compiles docs/client/onceload.ts, and returns the JavaScript module.
+pub(crate) fn compile_client() -> Result<PathBuf> {
     let compiler = provide("typescript/bin/tsc")?;
     let to = project::target().join("client");
     fs::create_dir_all(&to).context(|| format!("create {}", to.display()))?;
-    // Else Node.js guesses what kind of module it is.
+    // Tells Node.js the kind of the module.
     let package = to.join("package.json");
     fs::write(&package, r#"{"type":"module"}"#).context(|| format!("write {}", package.display()))?;
     let mut compile = Command::new("node");

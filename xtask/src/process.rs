@@ -1,5 +1,5 @@
-//! Running programs: each in a process group of its own, so that an interrupt stops it with all its children,
-//! and recognised later by more than its number.
+//! Runs programs, each in a process group of its own, so that an interrupt stops its children, too. Recognises a process
+//! later by more than its pid.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,20 +14,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Context, Error, Result, interrupt};
 
-/// Runs a program to its end; an interrupt stops it. What it prints goes where `command` says.
+/// Runs a program to its end. An interrupt stops it.
 pub fn run(command: &mut Command) -> Result<ExitStatus> {
     let name = name_of(command);
     let child = command.process_group(0).stdin(Stdio::null()).spawn().context(|| format!("run {name}"))?;
     wait(child, &name)
 }
 
-/// Like [`run`], and a failure of the program is one of ours.
+/// Like [`run`], but fails if the program fails.
 pub fn run_well(command: &mut Command) -> Result<()> {
     let status = run(command)?;
     if status.success() { Ok(()) } else { Err(Error::Program { program: name_of(command), status }) }
 }
 
-/// Runs a program whose output goes to the end of a log file; a failure names the file and shows its last lines.
+/// Runs a program and appends its output to a log file. A failure shows the last lines of the log.
 pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
     let out =
         File::options().create(true).append(true).open(log).context(|| format!("open {}", log.display()))?;
@@ -37,10 +37,10 @@ pub fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         return Ok(());
     }
     let program = name_of(command);
-    Err(Error::advice(format!("{program} failed with {status}, see {}:\n{}", log.display(), tail(log, 15))))
+    Err(Error::advice(format!("{program} failed with {status}; see {}:\n{}", log.display(), tail(log, 15))))
 }
 
-/// Runs a program, gives it `input` and answers what it wrote to standard output. Its standard error is the user's.
+/// Runs a program with `input` and returns its standard output. It shares our standard error.
 pub fn ask(command: &mut Command, input: &[u8]) -> Result<Vec<u8>> {
     let name = name_of(command);
     let mut child = command
@@ -57,16 +57,16 @@ pub fn ask(command: &mut Command, input: &[u8]) -> Result<Vec<u8>> {
         stdout.map_or(Ok(0), |mut pipe| pipe.read_to_end(&mut bytes)).map(|_| bytes)
     });
     let status = wait(child, &name)?;
-    // A program that fails early closes its input; its status says more than the broken pipe.
+    // A program that fails early closes its input. Its status says more than the broken pipe.
     let _ = writer.join();
     let bytes = reader.join().map_err(|_| Error::advice(format!("the reader of {name} panicked")))?;
     if !status.success() {
         return Err(Error::Program { program: name, status });
     }
-    bytes.context(|| format!("read the answer of {name}"))
+    bytes.context(|| format!("read the output of {name}"))
 }
 
-/// Starts a program that outlives us, with its output in a log file.
+/// Starts a program that outlives this command, with its output in a log file.
 pub fn start(command: &mut Command, log: &Path) -> Result<Identity> {
     let name = name_of(command);
     let out =
@@ -80,10 +80,10 @@ pub fn start(command: &mut Command, log: &Path) -> Result<Identity> {
         .spawn()
         .context(|| format!("start {name}"))?;
     Identity::of(child.id())
-        .ok_or_else(|| Error::advice(format!("{name} ended at once, see {}", log.display())))
+        .ok_or_else(|| Error::advice(format!("{name} ended at once; see {}", log.display())))
 }
 
-/// The last lines of a log file, for an error message.
+/// Returns the last lines of a log file, for an error message.
 pub fn tail(log: &Path, lines: usize) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -108,7 +108,7 @@ fn wait(mut child: Child, name: &str) -> Result<ExitStatus> {
     }
 }
 
-/// Ends a child and its children: asked first, then told.
+/// Stops a child and its children, first with SIGTERM, then with SIGKILL.
 fn stop_group(child: &mut Child) {
     let group = Pid::from_raw(child.id().cast_signed());
     let _ = killpg(group, Signal::SIGTERM);
@@ -123,34 +123,34 @@ fn stop_group(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Which process we mean: the number alone may be somebody else's after a reboot or a long night.
+/// A process by its pid and its start, because the system reuses pids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub pid: u32,
-    /// When it started, as the operating system says it, with the boot it started in.
+    /// The start time as the operating system reports it, with the id of the boot.
     started: String,
 }
 
 impl Identity {
-    /// The process that has this number now; none if there is none, or only its remains.
+    /// The process that has this pid now; `None` if there is none or it is a zombie.
     pub fn of(pid: u32) -> Option<Self> {
         let started = start_of(pid)?;
         Some(Self { pid, started })
     }
 
-    /// Whether the very process still runs.
+    /// Whether this process still runs.
     pub fn is_alive(&self) -> bool {
         Self::of(self.pid).is_some_and(|now| now == *self)
     }
 
-    /// Sends a signal if the very process still runs.
+    /// Sends a signal if this process still runs.
     pub fn signal(&self, signal: Signal) {
         if self.is_alive() {
             let _ = kill(Pid::from_raw(self.pid.cast_signed()), signal);
         }
     }
 
-    /// Waits, without looking at interrupts, until the process is gone.
+    /// Waits until the process has ended, even after an interrupt. Returns false if it doesn't end within `limit`.
     pub fn wait_gone(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.is_alive() {
@@ -163,7 +163,7 @@ impl Identity {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat` with the boot's id; elsewhere what `ps` says.
+/// The start of a process: field 22 of `/proc/<pid>/stat` with the boot's id, or without `/proc` what `ps` prints.
 fn start_of(pid: u32) -> Option<String> {
     if !Path::new("/proc/self/stat").exists() {
         let output = Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
@@ -171,7 +171,7 @@ fn start_of(pid: u32) -> Option<String> {
         return (!text.is_empty()).then_some(text);
     }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses, which may hold anything.
+    // The second field is the program's name in parentheses, which may contain spaces and parentheses.
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
     if fields.next()? == "Z" {
         return None;
@@ -181,13 +181,13 @@ fn start_of(pid: u32) -> Option<String> {
     Some(format!("{ticks}@{}", boot.trim()))
 }
 
-/// Every process that we can see; none where there is no `/proc`.
+/// Every process that this user can see; none without `/proc`.
 pub fn all() -> impl Iterator<Item = Identity> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).filter_map(Identity::of)
 }
 
-/// Kills every process that was started with this variable in its environment, however it came about.
+/// Kills every process that was started with this variable in its environment.
 pub fn kill_marked(variable: &str, value: &str) {
     let wanted = format!("{variable}={value}");
     for process in all().filter(|process| process.pid != std::process::id()) {
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_more_than_its_number() {
+    fn a_process_is_recognised_by_more_than_its_pid() {
         let me = Identity::of(std::process::id()).unwrap();
         assert!(me.is_alive());
         assert!(!Identity { started: "another time".into(), ..me }.is_alive());
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_larger_than_a_pipe_comes_whole() {
+    fn output_larger_than_a_pipe_is_read_completely() {
         let input = vec![b'x'; 1 << 20];
         assert_eq!(ask(&mut Command::new("cat"), &input).unwrap(), input);
     }

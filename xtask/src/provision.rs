@@ -1,5 +1,4 @@
-//! The demo's people and merchants: two of each, the first user a member of the first merchant, the second of
-//! the second.
+//! Creates two demo users and two demo merchants. Each user is a member of one merchant.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +18,9 @@ pub struct Merchant {
     pub name: String,
 }
 
-/// Accounts for the demo's users, with passwords that nobody needs to know.
-pub fn logins() -> Result<Vec<Login>> {
-    // The pool's policy wants all four kinds of character.
+/// Makes accounts for the demo users, with random passwords.
+pub fn new_logins() -> Result<Vec<Login>> {
+    // The user pool's policy requires all four kinds of characters.
     let login = |email: &str| {
         Ok(Login { email: email.into(), password: format!("Aa-1{}", postgres::random_password()?) })
     };
@@ -32,8 +31,8 @@ pub fn merchants() -> Vec<Merchant> {
     MERCHANTS.iter().map(|(id, name)| Merchant { merchant_id: (*id).into(), name: (*name).into() }).collect()
 }
 
-/// Writes users, merchants and memberships, and answers the users' ids in order. A user whom the database knows
-/// already keeps the id: the engine forgets its users when it stops, and then gives them new subjects.
+/// Inserts users, merchants and memberships, and returns the users' ids in order. A user who is already in the database
+/// keeps the id: the engine forgets its users when it stops, and gives them new subjects at the next start.
 pub fn provision(database: &Postgres, users: &[SignedUp]) -> Result<Vec<String>> {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let mut sql = String::from("BEGIN;\n");
@@ -41,24 +40,24 @@ pub fn provision(database: &Postgres, users: &[SignedUp]) -> Result<Vec<String>>
         let (email, subject) = (quoted(&user.email), quoted(&user.subject));
         let (id, name) = (quoted(&merchant.merchant_id), quoted(&merchant.name));
         sql += &format!(
-            "UPDATE users SET subject = {subject} WHERE email = {email} AND subject <> {subject}
-               AND NOT EXISTS (SELECT FROM users WHERE subject = {subject});
-             INSERT INTO users (subject, email, email_verified) VALUES ({subject}, {email}, true)
+            "UPDATE onceload.users SET subject = {subject} WHERE email = {email} AND subject <> {subject}
+               AND NOT EXISTS (SELECT FROM onceload.users WHERE subject = {subject});
+             INSERT INTO onceload.users (subject, email, email_verified) VALUES ({subject}, {email}, true)
                ON CONFLICT (subject) DO UPDATE SET email = excluded.email, email_verified = true;
-             INSERT INTO merchants (id, name) VALUES ({id}, {name}) ON CONFLICT (id) DO NOTHING;
-             INSERT INTO merchant_members (merchant_id, user_id) SELECT {id}, id FROM users WHERE subject = {subject}
+             INSERT INTO onceload.merchants (id, name) VALUES ({id}, {name}) ON CONFLICT (id) DO NOTHING;
+             INSERT INTO onceload.merchant_members (merchant_id, user_id) SELECT {id}, id FROM onceload.users WHERE subject = {subject}
                ON CONFLICT DO NOTHING;\n"
         );
     }
     sql += "COMMIT;\n";
     for user in users {
-        sql += &format!("SELECT id FROM users WHERE subject = {};\n", quoted(&user.subject));
+        sql += &format!("SELECT id FROM onceload.users WHERE subject = {};\n", quoted(&user.subject));
     }
     let answer = database.sql(ROLE, DATABASE, &sql)?;
     let ids: Vec<String> = answer.lines().map(|line| line.trim().to_owned()).collect();
     if ids.len() == users.len() {
         Ok(ids)
     } else {
-        Err(Error::advice(format!("psql answered {answer:?} instead of ids")))
+        Err(Error::advice(format!("psql printed {answer:?} instead of ids")))
     }
 }

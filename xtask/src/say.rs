@@ -1,22 +1,21 @@
-//! What the developer sees: one line per thing done, on standard error, with the time it took.
-#![allow(clippy::print_stdout)]
+//! Prints what a command does, a line per step with its duration on standard error, and results on standard output.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Prints one line of the command's own account, apart from the results on standard output.
+/// Prints one line on standard error, apart from the results on standard output.
 pub fn line(text: impl Display) {
-    // A closed terminal is no reason to stop half-way.
+    // A closed terminal must not end the command half-way.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Prints a result: what the caller ran the command for.
+/// Prints a result on standard output.
 pub fn result(text: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// A running step. It says its name at once, and how long it took when it ends.
+/// A running step. It prints its name at the beginning and its duration at the end.
 #[derive(Debug)]
 pub struct Step {
     name: String,
@@ -32,7 +31,7 @@ pub fn step(name: impl Into<String>) -> Step {
 }
 
 impl Step {
-    /// Replaces the line on a terminal with how far the step is; writes nothing into a log file.
+    /// Shows progress by replacing the line on a terminal. Writes nothing to a log file.
     pub fn progress(&self, text: impl Display) {
         if self.live {
             let mut out = std::io::stderr().lock();
@@ -41,7 +40,7 @@ impl Step {
         }
     }
 
-    /// Ends the step with what came of it.
+    /// Ends the step and prints its outcome.
     pub fn done(self, outcome: impl Display) {
         let clear = if self.live { "\r\x1b[2K" } else { "" };
         line(format_args!("{clear}{}: {outcome} [{}]", self.name, Seconds(self.started.elapsed())));
@@ -52,7 +51,7 @@ impl Step {
     }
 }
 
-/// A duration as a person says it: `0.4 s`, `12 s`, `3 min 05 s`.
+/// A duration for people: `0.4 s`, `12 s`, `3 min 05 s`.
 #[derive(Debug, Clone, Copy)]
 pub struct Seconds(pub Duration);
 
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_reads_as_a_person_says_it() {
+    fn a_duration_is_rounded_for_people() {
         for (millis, text) in
             [(0, "0.0 s"), (9_940, "9.9 s"), (9_960, "10 s"), (59_600, "1 min 00 s"), (185_000, "3 min 05 s")]
         {

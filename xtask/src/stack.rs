@@ -1,5 +1,5 @@
-//! The whole of Onceload on one machine: a private PostgreSQL, the local AWS engine, the functions as processes,
-//! deployed from the same template.yaml that AWS gets. One directory per stack: `target/local`, `target/test`.
+//! Runs Onceload on one machine: a private PostgreSQL, the local AWS engine and the functions as processes, deployed from
+//! the same template.yaml as on AWS. Each stack has a directory of its own, such as `target/local` and `target/test`.
 
 mod file;
 mod state;
@@ -20,13 +20,13 @@ use crate::postgres::{self, Pooler, Postgres, Settings};
 use crate::python::{Python, script};
 use crate::{Context, Error, Result, aws, functions, interrupt, provision, say};
 
-/// How a stack differs from the one that `cargo xtask up` makes.
+/// The differences between a stack and the one of `cargo xtask up`.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub settings: Settings,
-    /// The functions reach the database through a transaction-mode pooler; migrations don't.
+    /// Whether the functions connect through a transaction-mode pooler. Migrations never do.
     pub pooled: bool,
-    /// Parameters of template.yaml beside the ones that a local deployment must set.
+    /// Parameters of template.yaml, besides those that every local deployment sets.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -36,41 +36,41 @@ impl Default for Options {
     }
 }
 
-/// A running stack. It stays when this value goes: [`down`] ends it.
+/// A running stack. Dropping the value doesn't stop it; [`down`] does.
 #[derive(Debug)]
 pub struct Stack {
     pub directory: PathBuf,
     pub file: StackFile,
     pub postgres: Postgres,
     pub engine: Engine,
-    /// False if all of it was running before.
+    /// False if the whole stack was already running.
     pub started: bool,
     python: Python,
 }
 
 impl Stack {
-    /// The psql that came with the server.
+    /// The psql of the server's installation.
     pub fn psql(&self) -> PathBuf {
         self.postgres.bin.join("psql")
     }
 
-    /// The AWS command line.
+    /// The executable of the AWS command line.
     pub fn aws(&self) -> PathBuf {
         self.python.program("aws")
     }
 
-    /// The directory of the logs: the engine's, and under `functions/` each function's.
+    /// The directory with the engine's log, and under `functions/` a log of each function.
     pub fn logs(&self) -> PathBuf {
         self.directory.join("logs")
     }
 
-    /// Says where everything is.
+    /// Prints the addresses and files of the stack.
     pub fn describe(&self) {
         let file = &self.file;
         let (_, functions) = self.engine.logs();
         say::line(format_args!(
             "\nOnceload is up.\n  API        {}\n  bucket     s3://{} at {}\n  database   {}\n  logs       {}\n             {}\n  \
-             all of it  {}\n  stop       cargo xtask down",
+             details    {}\n  stop       cargo xtask down",
             file.api_url,
             file.bucket,
             file.aws_endpoint_url,
@@ -82,9 +82,9 @@ impl Stack {
     }
 }
 
-/// Brings a stack up: starts what does not run, builds and deploys what has changed, refreshes the tokens.
+/// Brings a stack up: starts what is not running, builds and deploys what has changed, and renews the tokens.
 ///
-/// A failure stops what this call started; an interrupt stops all of the stack.
+/// A failure stops what this call started. An interrupt stops the whole stack.
 pub fn up(directory: &Path, options: &Options) -> Result<Stack> {
     let _lock = lock(directory)?;
     let mut state = State::load(directory);
@@ -106,29 +106,29 @@ pub fn up(directory: &Path, options: &Options) -> Result<Stack> {
     result.map(|stack| Stack { started: !(had_postgres && had_engine), ..stack })
 }
 
-/// Starts only the stack's PostgreSQL, which a later [`up`] uses.
+/// Starts only the stack's PostgreSQL. A later [`up`] uses it.
 pub fn start_database(directory: &Path, settings: &Settings) -> Result<Postgres> {
     let _lock = lock(directory)?;
     let mut state = State::load(directory);
     ensure_postgres(directory, settings, &mut state)
 }
 
-/// Starts a transaction-mode pooler before that PostgreSQL.
+/// Starts a transaction-mode pooler in front of that PostgreSQL.
 pub fn start_pooler(directory: &Path, postgres: &Postgres) -> Result<Pooler> {
     let _lock = lock(directory)?;
     let mut state = State::load(directory);
     ensure_pooler(directory, postgres, &mut state)
 }
 
-/// Stops what [`up`], [`start_database`] and [`start_pooler`] started in this directory and nothing else, and removes the data if
-/// `wipe`. Answers whether anything ran.
+/// Stops what [`up`], [`start_database`] and [`start_pooler`] started in this directory, and removes the data if `wipe`.
+/// Returns whether anything was running.
 pub fn down(directory: &Path, wipe: bool) -> Result<bool> {
     if !directory.exists() {
         return Ok(false);
     }
     let guard = lock(directory)?;
     let mut state = State::load(directory);
-    let ran = state.postgres.is_some() || state.engine.is_some();
+    let was_running = state.postgres.is_some() || state.engine.is_some();
     state.stop_engine();
     state.stop_postgres();
     let _ = fs::remove_file(directory.join("stack.json"));
@@ -139,7 +139,7 @@ pub fn down(directory: &Path, wipe: bool) -> Result<bool> {
     } else {
         state.save(directory)?;
     }
-    Ok(ran)
+    Ok(was_running)
 }
 
 fn bring_up(directory: &Path, options: &Options, state: &mut State) -> Result<Stack> {
@@ -148,7 +148,7 @@ fn bring_up(directory: &Path, options: &Options, state: &mut State) -> Result<St
     let postgres = ensure_postgres(directory, &options.settings, state)?;
     let engine = ensure_engine(directory, &python, state)?;
     if state.logins.is_empty() {
-        state.logins = provision::logins()?;
+        state.logins = provision::new_logins()?;
     }
     let mut parameters = options.parameters.clone();
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
@@ -170,10 +170,10 @@ fn ensure_postgres(directory: &Path, settings: &Settings, state: &mut State) -> 
     if let Some(running) = &state.postgres {
         return Ok(running.clone());
     }
-    // What stood before a server that is gone knows its old port.
+    // A pooler in front of a server that has ended has the server's old port.
     state.stop_postgres();
     let step = say::step("Starting PostgreSQL");
-    let place = postgres::place(&directory.join("postgres"))?;
+    let place = postgres::find_directory(&directory.join("postgres"))?;
     let started = postgres::start(&place, state.postgres_port, settings)?;
     state.postgres_port = Some(started.port);
     state.postgres = Some(started.clone());
@@ -196,7 +196,7 @@ fn ensure_pooler(directory: &Path, postgres: &Postgres, state: &mut State) -> Re
 }
 
 fn ensure_engine(directory: &Path, python: &Python, state: &mut State) -> Result<Engine> {
-    let code = engine_code()?;
+    let code = hash_engine_code()?;
     match &state.engine {
         Some(running) if state.engine_code == code => return Ok(running.clone()),
         _ => state.stop_engine(),
@@ -211,8 +211,8 @@ fn ensure_engine(directory: &Path, python: &Python, state: &mut State) -> Result
     Ok(started)
 }
 
-/// Changes when the engine has to be started anew.
-fn engine_code() -> Result<String> {
+/// A hash of the files that the engine runs. When it changes, the engine must be started again.
+fn hash_engine_code() -> Result<String> {
     let mut hash = sha2::Sha256::new();
     for name in ["serve.py", "corrections.py", "requirements.txt"] {
         let path = script(name);
@@ -250,13 +250,21 @@ fn ensure_deployed(
     Ok(deployed)
 }
 
+/// Whether a failed migration says that the database has other migrations than `migrations/`: refinery compares the texts of
+/// those that are applied, and an earlier database has the schemas without that history.
+fn is_other_baseline(error: &str) -> bool {
+    ["is different than filesystem one", "is missing from the filesystem", "already exists"]
+        .iter()
+        .any(|sign| error.contains(sign))
+}
+
 /// Migrates, provisions and writes `stack.json`.
 fn publish(
     directory: &Path,
     postgres: &Postgres,
     engine: &Engine,
     deployed: &Deployed,
-    state: &State,
+    state: &mut State,
 ) -> Result<StackFile> {
     let deployment = &deployed.deployment;
     let output = |name: &str| {
@@ -268,7 +276,12 @@ fn publish(
     let answer = aws::invoke(&engine.endpoint(), &migrate, &json!({}), Duration::from_secs(900));
     let answer = answer.map_err(|error| {
         let (_, functions) = engine.logs();
-        Error::Failed { doing: format!("migrate failed, see {}", functions.display()), source: error.into() }
+        let doing = if is_other_baseline(&error.to_string()) {
+            "this local database was made by another version of migrations/; `cargo xtask down --wipe` removes it".into()
+        } else {
+            format!("the migration failed; see {}", functions.display())
+        };
+        Error::Failed { doing, source: error.into() }
     })?;
     let ids = provision::provision(postgres, &deployment.users)?;
     let applied = answer["applied"].as_array().map_or(0, Vec::len);
@@ -276,7 +289,7 @@ fn publish(
     let users = deployment.users.iter().zip(ids);
     let file = StackFile {
         api_url: format!("{}/_aws/execute-api/{}", engine.endpoint(), deployment.api_id),
-        database_url: postgres.url(),
+        database_url: postgres.url_for_people(),
         aws_endpoint_url: engine.endpoint(),
         region: REGION.into(),
         bucket: output("BucketName")?,

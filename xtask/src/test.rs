@@ -1,7 +1,10 @@
-//! `cargo xtask test`: every check and every test, on servers of its own that are gone afterwards.
+//! `cargo xtask test`: runs every check and every test, on servers of its own that it stops and removes afterwards.
 //!
-//! Our own account goes to standard error before each run of `cargo test`, so that the last lines are its summary.
+//! What it says itself goes to standard error before each `cargo test`, so that the last lines are the summary of
+//! `cargo test`.
 
+use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -13,13 +16,13 @@ use crate::{Error, Result, contract, functions, lint, node, process, project, sa
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// Formatting, clippy, template, state machines
+    /// Checks that start nothing: formatting, clippy, documentation, dependencies, template, state machines
     Lint,
-    /// The largest function built for release, and how large it is
+    /// The size of the largest function, built for release
     Size,
-    /// Unit tests, and every function on a real PostgreSQL
+    /// Unit tests, and tests of the functions on a real PostgreSQL
     Unit,
-    /// The whole service on the local engine
+    /// End-to-end tests on the local AWS engine
     E2e,
 }
 
@@ -28,13 +31,31 @@ pub struct TestArgs {
     /// Run one part only
     #[arg(long)]
     only: Option<Part>,
-    /// Handed to `cargo test`, such as a test's name or `-- --nocapture`
+    /// Run only the tests whose names contain this text
+    #[arg(requires = "only")]
+    name: Option<String>,
+    /// With a name: run the tests of the functions behind PgBouncer as well
+    #[arg(long, requires = "name")]
+    pooled: bool,
+    /// Arguments for `cargo test`, such as `-- --nocapture`
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
-/// Runs the tests; an error if any failed.
+impl TestArgs {
+    /// Whether every test of a part runs.
+    fn is_complete(&self) -> bool {
+        self.name.is_none() && self.rest.is_empty()
+    }
+}
+
+/// Runs the checks and the tests. Fails if any of them failed.
 pub fn run(args: &TestArgs) -> Result<()> {
+    if let (Some(name), Some(Part::Lint | Part::Size)) = (&args.name, args.only) {
+        return Err(Error::advice(format!(
+            "only `--only unit` and `--only e2e` have tests such as `{name}`"
+        )));
+    }
     let wants = |part| args.only.is_none_or(|only| only == part);
     let mut failed = Vec::new();
     if wants(Part::Lint) && !lint::run()? {
@@ -59,16 +80,18 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
     let settings = Settings::test();
     let database = stack::start_database(directory, &settings)?;
     if wants(Part::Unit) {
-        // Tests that kill a function start its process.
-        functions::build()?;
-        say::line("Unit tests, and functions on PostgreSQL");
+        say::line("Unit tests, and tests of the functions on PostgreSQL");
         if !cargo_test(&["--lib", "--bin", "bench", "--test", "functions"], &database, &[], args)? {
             failed.push("unit");
         }
-        say::line("Functions on PostgreSQL behind PgBouncer in transaction mode");
-        let pooler = stack::start_pooler(directory, &database)?;
-        if !cargo_test(&["--test", "functions"], &database, &[behind(&pooler)], args)? {
-            failed.push("unit behind PgBouncer");
+        if args.name.is_some() && !args.pooled {
+            say::line("Left out: the same tests behind PgBouncer. `--pooled` runs them, too.");
+        } else {
+            say::line("Tests of the functions on PostgreSQL behind PgBouncer in transaction mode");
+            let pooler = stack::start_pooler(directory, &database)?;
+            if !cargo_test(&["--test", "functions"], &database, &[behind(&pooler)], args)? {
+                failed.push("unit behind PgBouncer");
+            }
         }
     }
     if wants(Part::E2e) {
@@ -79,43 +102,54 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
         if !failed.is_empty() {
             say::line(format_args!("FAILED so far: {}", failed.join(", ")));
         }
-        say::line("End to end");
+        say::line("End-to-end tests");
         let stack = ("ONCELOAD_STACK", directory.join("stack.json").to_string_lossy().into_owned());
-        let client = ("ONCELOAD_CLIENT", node::client()?.to_string_lossy().into_owned());
-        let command_line = ("ONCELOAD_CLI", functions::command_line()?.to_string_lossy().into_owned());
-        let named = [behind(&pooler), stack, client, command_line];
-        if !cargo_test(&["--test", "e2e"], &database, &named, args)? {
+        let client = ("ONCELOAD_CLIENT", node::compile_client()?.to_string_lossy().into_owned());
+        let command_line = ("ONCELOAD_CLI", functions::build_command_line()?.to_string_lossy().into_owned());
+        let servers = [behind(&pooler), stack, client, command_line];
+        if !cargo_test(&["--test", "e2e"], &database, &servers, args)? {
             failed.push("e2e");
         }
-        // Some of the tests see some of the answers only.
         let python = Python::provide()?;
-        let all = args.rest.is_empty();
-        if !contract::answers(&python, directory, all)? {
+        // Only all of the tests together receive every documented answer.
+        let all = args.is_complete();
+        if !contract::compare_answers(&python, directory, all)? {
             failed.push("docs/openapi.yaml");
         }
-        if all && !contract::schemathesis(&python, directory)? {
+        if !all {
+            say::line("Left out: answers that no test received, and Schemathesis. They need every test.");
+        } else if !contract::run_schemathesis(&python, directory)? {
             failed.push("schemathesis");
         }
     }
     Ok(())
 }
 
-/// Tells the tests that what they start reaches the database through the pooler.
+/// The variable that makes the functions under test connect through the pooler.
 fn behind(pooler: &Pooler) -> (&'static str, String) {
     ("ONCELOAD_TEST_PGBOUNCER_URL", pooler.admin_url())
 }
 
-/// Runs `cargo test` with the servers in its environment; true if all passed.
+/// Runs `cargo test` with the servers' addresses in its environment. Returns whether all tests passed.
 fn cargo_test(what: &[&str], database: &Postgres, more: &[(&str, String)], args: &TestArgs) -> Result<bool> {
     let mut cargo = project::cargo();
     cargo
         .args(["test", "--workspace", "--no-fail-fast"])
         .args(what)
+        .args(&args.name)
         .args(&args.rest)
-        // The superuser, for CREATE DATABASE; the ordinary role has the same password.
+        // The superuser's, for CREATE DATABASE. The ordinary role has the same password.
         .env("ONCELOAD_TEST_DATABASE_URL", database.admin_url())
         .env("ONCELOAD_TEST_ROLE", ROLE)
         .env("ONCELOAD_TEST_PG_BIN", &database.bin)
+        .env("RUST_TEST_THREADS", threads())
         .envs(more.iter().map(|(name, value)| (name, value)));
     Ok(process::run(&mut cargo)?.success())
+}
+
+/// How many tests run at the same time: twice as many as there are processors, because most tests wait more than they
+/// compute. The developer's own RUST_TEST_THREADS wins.
+fn threads() -> OsString {
+    let processors = std::thread::available_parallelism().map_or(2, NonZero::get);
+    std::env::var_os("RUST_TEST_THREADS").unwrap_or_else(|| (2 * processors).to_string().into())
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask bench --cold`: how large the release-built functions are, and how long each takes from its start until it
-//! asks the Lambda Runtime API for its first invocation.
+//! `cargo xtask bench --cold`: measures the size of each function, built for release, and the time from its start until
+//! it asks the Lambda Runtime API for its first invocation.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -14,10 +14,10 @@ use serde::Serialize;
 use crate::size::{self, BUDGET, LARGEST};
 use crate::{Context, Error, Result, functions, interrupt, project, say};
 
-/// What the median of the starts should not be above.
+/// The median of the starts should be at most this.
 const AIM: Duration = Duration::from_millis(30);
 const STARTS: usize = 20;
-/// A function that takes longer has failed.
+/// A function that takes longer to start has failed.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ struct Function {
     slowest_ms: f64,
 }
 
-/// Builds, measures, prints, and writes `target/bench-cold.json`; an error if a function is larger than its budget.
+/// Measures every function, prints the table and writes `target/bench-cold.json`. Fails if a function exceeds its budget.
 pub(super) fn run() -> Result<()> {
     let measured: Vec<Function> = functions::build_release(&project::functions()?)?
         .into_iter()
@@ -47,7 +47,7 @@ pub(super) fn run() -> Result<()> {
     let slow = measured.iter().filter(|it| it.median_ms > AIM.as_secs_f64() * 1000.0).count();
     say::result(match slow {
         0 => format!("met: every median is at most {} ms", AIM.as_millis()),
-        slow => format!("MISSED: the median of {slow} is above {} ms", AIM.as_millis()),
+        slow => format!("MISSED: {slow} functions have a median above {} ms", AIM.as_millis()),
     });
     let path = project::target().join("bench-cold.json");
     let text = serde_json::to_string_pretty(&measured).context(|| "render the sizes")?;
@@ -55,12 +55,15 @@ pub(super) fn run() -> Result<()> {
     let large: Vec<&str> =
         measured.iter().filter(|it| it.bytes > BUDGET).map(|it| it.function.as_str()).collect();
     if !large.is_empty() {
-        return Err(Error::advice(format!("larger than {BUDGET} bytes: {}", large.join(", "))));
+        return Err(Error::advice(format!(
+            "these functions are larger than {BUDGET} bytes: {}",
+            large.join(", ")
+        )));
     }
-    say::result(format!("met: none is larger than {} bytes", crate::generate::grouped(BUDGET)));
+    say::result(format!("met: every function has at most {} bytes", crate::generate::grouped(BUDGET)));
     match measured.iter().max_by_key(|it| it.bytes) {
         Some(largest) if largest.function != LARGEST => say::result(format!(
-            "{} is the largest by now: let LARGEST in xtask/src/size.rs name it",
+            "{} is now the largest function: set LARGEST in xtask/src/size.rs to it",
             largest.function
         )),
         _ => {}
@@ -69,28 +72,28 @@ pub(super) fn run() -> Result<()> {
 }
 
 fn measure(function: String, executable: &Path) -> Result<Function> {
-    let bytes = size::of(executable)?;
-    // The first one reads the file from disk.
-    start(executable)?;
-    let mut times = (0..STARTS).map(|_| start(executable)).collect::<Result<Vec<_>>>()?;
+    let bytes = size::size_of(executable)?;
+    // Not measured: the first start reads the file from disk.
+    time_start(executable)?;
+    let mut times = (0..STARTS).map(|_| time_start(executable)).collect::<Result<Vec<_>>>()?;
     times.sort_unstable();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     Ok(Function { function, bytes, median_ms: ms(times[STARTS / 2]), slowest_ms: ms(times[STARTS - 1]) })
 }
 
-/// From spawn to the first `GET .../invocation/next`.
-fn start(executable: &Path) -> Result<Duration> {
+/// Measures the time from spawn to the first `GET .../invocation/next`.
+fn time_start(executable: &Path) -> Result<Duration> {
     interrupt::check()?;
     let api = TcpListener::bind(("127.0.0.1", 0)).context(|| "listen on loopback")?;
     let address = api.local_addr().context(|| "listen on loopback")?.to_string();
-    let (asked, waits) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let line = api.accept().and_then(|(socket, _)| {
             let mut line = String::new();
             BufReader::new(socket).read_line(&mut line).map(|_| line)
         });
-        // Nobody listens any more when the function has failed.
-        let _ = asked.send((Instant::now(), line));
+        // The receiver is gone if the function has failed.
+        let _ = sender.send((Instant::now(), line));
     });
     let begun = Instant::now();
     let mut child = Command::new(executable)
@@ -101,7 +104,7 @@ fn start(executable: &Path) -> Result<Duration> {
         .stderr(Stdio::null())
         .spawn()
         .context(|| format!("start {}", executable.display()))?;
-    let asked = waits.recv_timeout(LIMIT);
+    let asked = receiver.recv_timeout(LIMIT);
     let _ = child.kill();
     let _ = child.wait();
     match asked {
@@ -110,8 +113,8 @@ fn start(executable: &Path) -> Result<Duration> {
     }
 }
 
-/// What Lambda and template.yaml set. The database is one with TLS, so that reading the certificates counts; nobody is
-/// asked before the first invocation.
+/// The variables that Lambda and template.yaml set. The database requires TLS, so that the measured time includes
+/// reading the certificates. The function connects to nothing before its first invocation.
 fn environment() -> BTreeMap<&'static str, &'static str> {
     [
         ("AWS_ACCESS_KEY_ID", "test"),

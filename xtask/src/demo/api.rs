@@ -1,4 +1,4 @@
-//! The HTTP API as an operator's tool uses it: a bearer token, JSON, problem documents.
+//! Calls the HTTP API as an operator's tool does, with a bearer token and JSON.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::job::{FilePage, Job, JobPage};
 use crate::{Context, Error, Result};
 
-/// The API gateway itself gives up after 30 s.
+/// A little longer than the gateway's own limit of 30 s.
 const TIMEOUT: Duration = Duration::from_secs(35);
 const TRIES: u32 = 4;
 
@@ -18,7 +18,7 @@ pub(super) struct Api {
     authorization: String,
 }
 
-/// What came back, whatever the status.
+/// An answer of the API with any status.
 struct Answer {
     status: u16,
     body: Value,
@@ -35,35 +35,35 @@ impl Api {
         }
     }
 
-    /// The merchant's newest imports, newest first.
+    /// Lists the merchant's 20 newest imports, newest first.
     pub(super) fn imports(&self, merchant_id: &str) -> Result<Vec<Job>> {
         let path = format!("/imports?merchant_id={merchant_id}&limit=20");
-        let page: JobPage = self.read("GET", &path, None)?;
+        let page: JobPage = self.call("GET", &path, None)?;
         Ok(page.imports)
     }
 
     pub(super) fn import(&self, job_id: &str) -> Result<Job> {
-        self.read("GET", &format!("/imports/{job_id}"), None)
+        self.call("GET", &format!("/imports/{job_id}"), None)
     }
 
     pub(super) fn files(&self, job_id: &str) -> Result<FilePage> {
-        self.read("GET", &format!("/imports/{job_id}/files"), None)
+        self.call("GET", &format!("/imports/{job_id}/files"), None)
     }
 
-    /// The same approval can be sent twice: the second is answered like the first.
+    /// Approves an import. A second try gets the same answer as the first.
     pub(super) fn approve(&self, job_id: &str, clean_count: u64) -> Result<()> {
         let body = serde_json::json!({ "confirm": "YES", "clean_count": clean_count });
-        self.read::<Value>("POST", &format!("/imports/{job_id}/approve"), Some(&body)).map(drop)
+        self.call::<Value>("POST", &format!("/imports/{job_id}/approve"), Some(&body)).map(drop)
     }
 
-    /// A working import stops at its next look, a waiting one is over at once.
+    /// Cancels an import. A running step stops at its next check; a waiting import ends at once.
     pub(super) fn cancel(&self, job_id: &str) -> Result<()> {
         let body = serde_json::json!({});
-        self.read::<Value>("POST", &format!("/imports/{job_id}/cancel"), Some(&body)).map(drop)
+        self.call::<Value>("POST", &format!("/imports/{job_id}/cancel"), Some(&body)).map(drop)
     }
 
-    /// Asks until there is an answer of 2xx; what is worth a repetition (no connection, 429, 5xx) is repeated.
-    fn read<T: serde::de::DeserializeOwned>(
+    /// Sends a request and parses the 2xx answer. Tries again after a lost connection, 429 and 5xx.
+    fn call<T: serde::de::DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
@@ -72,7 +72,7 @@ impl Api {
         let mut tries = 0;
         loop {
             tries += 1;
-            let answer = self.ask(path, body);
+            let answer = self.send(path, body);
             let again = match &answer {
                 Ok(answer) => answer.status == 429 || answer.status >= 500,
                 Err(_) => true,
@@ -83,18 +83,18 @@ impl Api {
             }
             let answer = answer.context(|| format!("{method} {path}"))?;
             if !(200..300).contains(&answer.status) {
-                return Err(refused(method, path, &answer));
+                return Err(refusal(method, path, &answer));
             }
             return serde_json::from_value(answer.body)
-                .context(|| format!("understand the answer to {method} {path}"));
+                .context(|| format!("parse the answer to {method} {path}"));
         }
     }
 
-    fn ask(&self, path: &str, body: Option<&Value>) -> Result<Answer, ureq::Error> {
+    fn send(&self, path: &str, body: Option<&Value>) -> Result<Answer, ureq::Error> {
         let url = format!("{}{path}", self.base);
         let mut response = match body {
             None => self.agent.get(url).header("authorization", &self.authorization).call()?,
-            // As a string, so that its length is sent: JSON would go in chunks.
+            // A string, so that the request has a content-length: the agent sends JSON in chunks.
             Some(body) => self
                 .agent
                 .post(url)
@@ -109,17 +109,17 @@ impl Api {
     }
 }
 
-/// RFC 9457: title and detail are for people. A token that ran out has an own advice.
-fn refused(method: &str, path: &str, answer: &Answer) -> Error {
-    let said = |member: &str| answer.body.get(member).and_then(Value::as_str).map(str::to_owned);
-    let words: Vec<String> =
-        [said("title"), said("detail"), said("error"), said("message")].into_iter().flatten().collect();
-    let words = if words.is_empty() { answer.body.to_string() } else { words.join(": ") };
+/// The error that an answer means. People read the title and the detail of a problem document (RFC 9457).
+fn refusal(method: &str, path: &str, answer: &Answer) -> Error {
+    let text = |member: &str| answer.body.get(member).and_then(Value::as_str).map(str::to_owned);
+    let texts: Vec<String> =
+        [text("title"), text("detail"), text("error"), text("message")].into_iter().flatten().collect();
+    let message = if texts.is_empty() { answer.body.to_string() } else { texts.join(": ") };
     let hint = match answer.status {
-        401 => "; the token in target/local/stack.json may have expired: `cargo xtask up` writes new ones",
+        401 => "; the token in target/local/stack.json may have expired: `cargo xtask up` writes new tokens",
         _ => "",
     };
-    Error::advice(format!("{method} {path} was answered {}: {words}{hint}", answer.status))
+    Error::advice(format!("{method} {path} failed with {}: {message}{hint}", answer.status))
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one connection per given response, and hands back what was asked.
+    /// Serves each response on one connection, and returns the requests.
     fn serve(responses: Vec<(&'static str, &'static str)>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}/base/", listener.local_addr().unwrap());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_what_is_worth_it_and_sends_the_token() {
+    fn a_503_is_tried_again_and_every_try_sends_the_token() {
         let (base, server) = serve(vec![("503 Busy", "{}"), ("200 OK", r#"{"imports":[]}"#)]);
         assert_eq!(Api::new(&base, "secret").imports("m").unwrap().len(), 0);
         let requests = server.join().unwrap();
@@ -170,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn says_what_a_problem_document_says() {
+    fn an_error_has_the_title_and_detail_of_the_problem_document() {
         let problem = r#"{"title":"Wrong count","detail":"it is 705."}"#;
         let (base, server) = serve(vec![("409 Conflict", problem)]);
         let error = Api::new(&base, "secret").approve("j", 7).unwrap_err().to_string();
-        assert_eq!(error, "POST /imports/j/approve was answered 409: Wrong count: it is 705.");
+        assert_eq!(error, "POST /imports/j/approve failed with 409: Wrong count: it is 705.");
         let requests = server.join().unwrap();
         assert!(requests[0].contains("\"clean_count\":7") && requests[0].contains("\"confirm\":\"YES\""));
     }

@@ -1,4 +1,4 @@
-//! What the demo does in the database itself: the codes from before, and a count of its own afterwards.
+//! Inserts the demo's earlier codes into the database, and counts in its tables afterwards.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -17,11 +17,11 @@ pub(super) struct Psql {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Before {
     pub merchant_total: u64,
-    /// How many of the batch's new codes are there already: none, or all after an earlier demo.
-    pub new_codes_there: u64,
+    /// How many of the batch's new codes are already in production: none, or all of them after an earlier demo.
+    pub existing_new_codes: u64,
 }
 
-/// The database's own word on a job.
+/// The counts of the tables after the import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct After {
     pub merchant_total: u64,
@@ -30,12 +30,12 @@ pub(super) struct After {
 }
 
 impl Psql {
-    /// Puts the plan's production codes into `codes`, those that are missing, and looks what else is there.
+    /// Inserts the plan's production codes that are missing in `codes`, and counts the merchant's codes.
     pub(super) fn load_production(&self, plan: &Plan) -> Result<Before> {
         let codes = Codes::new(plan.seed, plan.layout == LayoutKind::Mixed);
         let merchant = &plan.merchant_id;
         let (old, all) = (plan.production, plan.production + plan.clean());
-        let rows = self.script(|out| {
+        let rows = self.run_script(|out| {
             writeln!(out, "BEGIN;")?;
             writeln!(out, "CREATE TEMP TABLE demo_codes (code text COLLATE \"C\") ON COMMIT DROP;")?;
             writeln!(out, "CREATE TEMP TABLE demo_new (code text COLLATE \"C\") ON COMMIT DROP;")?;
@@ -46,52 +46,54 @@ impl Psql {
             writeln!(out, "\\.")?;
             writeln!(
                 out,
-                "INSERT INTO codes (merchant_id, code, source) SELECT '{merchant}', code, 'demo' FROM demo_codes \
+                "INSERT INTO onceload.codes (merchant_id, code, source) SELECT '{merchant}', code, 'demo' FROM demo_codes \
                  ORDER BY code ON CONFLICT DO NOTHING;"
             )?;
-            writeln!(out, "SELECT count(*) FROM codes WHERE merchant_id = '{merchant}';")?;
+            writeln!(out, "SELECT count(*) FROM onceload.codes WHERE merchant_id = '{merchant}';")?;
             writeln!(
                 out,
-                "SELECT count(*) FROM demo_new n JOIN codes c ON c.merchant_id = '{merchant}' AND c.code = n.code;"
+                "SELECT count(*) FROM demo_new n JOIN onceload.codes c ON c.merchant_id = '{merchant}' AND c.code = n.code;"
             )?;
             writeln!(out, "COMMIT;\nVACUUM (ANALYZE) codes;")
         })?;
         match rows.as_slice() {
-            [total, there] => Ok(Before { merchant_total: number(total)?, new_codes_there: number(there)? }),
-            other => Err(Error::advice(format!("psql answered {other:?} instead of two counts"))),
+            [total, existing] => {
+                Ok(Before { merchant_total: parse_count(total)?, existing_new_codes: parse_count(existing)? })
+            }
+            other => Err(Error::advice(format!("psql printed {other:?} instead of two counts"))),
         }
     }
 
-    /// Counts in the tables, not in what the import says of itself.
-    pub(super) fn look(&self, merchant: &str, job_id: &str) -> Result<After> {
-        let rows = self.script(|out| {
-            writeln!(out, "SELECT count(*) FROM codes WHERE merchant_id = '{merchant}';")?;
+    /// Counts in the tables, independently of the import's own counts.
+    pub(super) fn count_after(&self, merchant: &str, job_id: &str) -> Result<After> {
+        let rows = self.run_script(|out| {
+            writeln!(out, "SELECT count(*) FROM onceload.codes WHERE merchant_id = '{merchant}';")?;
             writeln!(
                 out,
-                "SELECT count(*) FROM codes WHERE merchant_id = '{merchant}' AND import_job_id = '{job_id}';"
+                "SELECT count(*) FROM onceload.codes WHERE merchant_id = '{merchant}' AND import_job_id = '{job_id}';"
             )?;
             writeln!(
                 out,
-                "SELECT reason || ' ' || count(*) FROM import_rejects WHERE job_id = '{job_id}' GROUP BY reason;"
+                "SELECT reason || ' ' || count(*) FROM onceload.import_rejects WHERE job_id = '{job_id}' GROUP BY reason;"
             )
         })?;
         let [total, of_job, rejects @ ..] = rows.as_slice() else {
-            return Err(Error::advice(format!("psql answered {rows:?} instead of two counts")));
+            return Err(Error::advice(format!("psql printed {rows:?} instead of two counts")));
         };
         let mut after = After {
-            merchant_total: number(total)?,
-            codes_of_job: number(of_job)?,
+            merchant_total: parse_count(total)?,
+            codes_of_job: parse_count(of_job)?,
             rejects_by_reason: BTreeMap::new(),
         };
         for line in rejects {
             let (reason, count) = line.split_once(' ').unwrap_or((line, ""));
-            after.rejects_by_reason.insert(reason.to_owned(), number(count)?);
+            after.rejects_by_reason.insert(reason.to_owned(), parse_count(count)?);
         }
         Ok(after)
     }
 
-    /// Runs a script, stopping at the first error; the lines of its answers.
-    fn script(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<Vec<String>> {
+    /// Runs a script, stops at its first error, and returns the lines that psql prints.
+    fn run_script(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<Vec<String>> {
         let mut child = Command::new(&self.program)
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1"])
             .args(["--dbname", &self.url])
@@ -108,14 +110,14 @@ impl Psql {
         let output = child.wait_with_output().context(|| "wait for psql")?;
         if !output.status.success() {
             interrupt::check()?;
-            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::advice(format!("psql failed ({}): {words}", output.status)));
+            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::advice(format!("psql failed ({}): {message}", output.status)));
         }
         written.context(|| "write to psql")?;
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
 }
 
-fn number(text: &str) -> Result<u64> {
-    text.trim().parse().context(|| format!("read `{text}` as a count"))
+fn parse_count(text: &str) -> Result<u64> {
+    text.trim().parse().context(|| format!("parse `{text}` as a count"))
 }

@@ -1,4 +1,4 @@
-//! The job as the API shows it; members that are not there yet are `None`.
+//! The job as the API returns it. Members without a value yet are `None`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,7 +67,7 @@ pub(super) struct Counts {
     pub merchant_total: Option<u64>,
 }
 
-/// The files of a job with what came of each.
+/// The files of a job with their counts.
 #[derive(Debug, Deserialize)]
 pub(super) struct FilePage {
     pub files: Vec<JobFile>,
@@ -88,21 +88,22 @@ pub(super) struct JobFile {
 }
 
 impl Job {
-    /// No further change without somebody's request.
+    /// Whether the job has ended.
     pub(super) fn is_final(&self) -> bool {
         matches!(self.status.as_str(), "completed" | "failed" | "cancelled" | "expired" | "rolled_back")
     }
 
+    /// Whether the job waits for approval.
     pub(super) fn is_waiting(&self) -> bool {
         self.status == "awaiting_approval"
     }
 
-    /// Another import of the merchant goes first.
-    pub(super) fn is_held_up(&self) -> bool {
+    /// Whether the job waits for another import of the merchant.
+    pub(super) fn is_blocked(&self) -> bool {
         self.phase.as_deref() == Some("waiting_for_merchant")
     }
 
-    /// Verified by the import itself.
+    /// Whether the import's own verification succeeded.
     pub(super) fn is_verified(&self) -> bool {
         self.verification.get("verified").and_then(Value::as_bool) == Some(true)
     }

@@ -1,4 +1,4 @@
-//! One line that says how far the import is: rewritten on a terminal, every two seconds in a log.
+//! Shows the progress of an import: one rewritten line on a terminal, a line every two seconds in a log.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::generate::grouped;
 use crate::say::{self, Seconds};
 
 const LOG_EVERY: Duration = Duration::from_secs(2);
-/// A line that says nothing new still shows that we are there.
+/// An unchanged line is repeated, to show that the command is still running.
 const LOG_SAME_EVERY: Duration = Duration::from_secs(20);
 
 pub(super) struct LiveLine {
@@ -32,11 +32,11 @@ impl LiveLine {
         }
     }
 
-    /// A new `state` is always worth a line in a log.
+    /// Shows a line. A log always gets the first line of a new `state`.
     pub(super) fn show(&mut self, state: &str, text: &str) {
         let elapsed = Seconds(self.started.elapsed());
         if self.terminal {
-            // A line that wraps could not be rewritten.
+            // A terminal can't rewrite a line that wraps.
             let line: String = format!("  {text} [{elapsed}]").chars().take(width()).collect();
             let mut out = std::io::stderr().lock();
             let _ = write!(out, "\r\x1b[2K{line}");
@@ -53,7 +53,7 @@ impl LiveLine {
         }
     }
 
-    /// Takes the line away before something else is printed.
+    /// Removes the line before other output.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
             let mut out = std::io::stderr().lock();
@@ -67,7 +67,7 @@ fn width() -> usize {
     std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100).max(20) - 1
 }
 
-/// How far a job is, in one line.
+/// Describes the progress of a job in one line.
 pub(super) fn describe(job: &Job) -> String {
     let mut parts = vec![match &job.phase {
         Some(phase) if *phase != job.status => format!("{} ({})", job.status, phase.replace('_', " ")),
@@ -99,7 +99,7 @@ pub(super) fn describe(job: &Job) -> String {
         }
         _ => {}
     }
-    // While the codes are recounted, the pace of the insertion says nothing any more.
+    // The rate is that of the insert, which has ended when the verification runs.
     if job.phase.as_deref() != Some("verifying") {
         if let Some(rate) = job.rate.filter(|rate| *rate >= 1.0) {
             parts.push(format!("{} rows/s", grouped(rate as u64)));
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loading_job_says_how_far_it_is() {
+    fn a_loading_job_is_described_by_files_bytes_rows_and_rate() {
         let job: Job = serde_json::from_value(serde_json::json!({
             "job_id": "j", "status": "loading", "phase": "loading_files",
             "files": {"total": 8, "loaded": 3, "failed": 0}, "bytes": {"total": 8_000_000, "done": 3_000_000},
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_without_numbers_yet_is_described_too() {
+    fn a_job_without_counts_is_described_by_its_status() {
         let job: Job =
             serde_json::from_value(serde_json::json!({"job_id": "j", "status": "pending"})).unwrap();
         assert_eq!(describe(&job), "pending");

@@ -1,4 +1,4 @@
-//! Expected and actual side by side, and the summary that an operator reads before an approval.
+//! Compares expected and actual counts, and formats the summary that an operator reads before an approval.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::live::megabytes;
 use super::watch::Phases;
 use crate::generate::{Expected, ExpectedFile, grouped};
 
-/// One number that must be equal.
+/// One count that must be equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     /// Its name in `demo.json`.
@@ -30,12 +30,12 @@ impl Line {
     }
 }
 
-/// Everything that is compared.
+/// All counts that are compared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Comparison(pub Vec<Line>);
 
 impl Comparison {
-    /// What is known when the job waits for its approval.
+    /// Compares the counts that are known when the job waits for its approval.
     pub(super) fn before_approval(expected: &Expected, job: &Job) -> Self {
         let counts = &job.counts;
         let line = Line::new;
@@ -56,13 +56,13 @@ impl Comparison {
                 expected.database_duplicates,
                 counts.database_duplicates,
             ),
-            line("both_duplicates", "of these both", expected.both_duplicates, counts.both_duplicates),
+            line("both_duplicates", "of both kinds", expected.both_duplicates, counts.both_duplicates),
             line("clean", "clean", expected.clean, counts.clean),
         ])
     }
 
-    /// Everything, once the job is over.
-    pub(super) fn at_the_end(
+    /// Compares all counts after the job is completed.
+    pub(super) fn after_completion(
         expected: &Expected,
         job: &Job,
         files: &FilePage,
@@ -88,7 +88,7 @@ impl Comparison {
                 Some(after.merchant_total),
             ),
         ]);
-        // Noted after the verification if there was time for it.
+        // The import counts this after the verification if it has time.
         if let Some(total) = job.counts.merchant_total {
             all.0.push(line(
                 "merchant_total",
@@ -97,8 +97,8 @@ impl Comparison {
                 Some(total),
             ));
         }
-        let right = expected.files.iter().filter(|file| is_as_expected(file, files)).count();
-        all.0.push(line("files", "files with equal counts", expected.files.len() as u64, Some(right as u64)));
+        let equal = expected.files.iter().filter(|file| is_as_expected(file, files)).count();
+        all.0.push(line("files", "files with equal counts", expected.files.len() as u64, Some(equal as u64)));
         let reasons = expected.rejects_by_reason.keys().chain(after.rejects_by_reason.keys());
         for reason in reasons.collect::<std::collections::BTreeSet<_>>() {
             let wanted = expected.rejects_by_reason.get(reason).copied().unwrap_or(0);
@@ -129,7 +129,7 @@ impl Comparison {
     }
 }
 
-/// The API names a file by its whole key.
+/// Whether the API reports the expected counts of a file. It names the file by its key.
 fn is_as_expected(expected: &ExpectedFile, files: &FilePage) -> bool {
     let found = files.files.iter().find(|file| file.key.rsplit('/').next() == Some(&expected.name));
     found.is_some_and(|file| {
@@ -138,7 +138,7 @@ fn is_as_expected(expected: &ExpectedFile, files: &FilePage) -> bool {
     })
 }
 
-/// What a person must know before saying yes.
+/// The summary that an operator reads before an approval.
 pub(super) fn summary(job: &Job, merchant: &str) -> String {
     let counts = &job.counts;
     let show = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), grouped);
@@ -166,9 +166,9 @@ pub(super) fn summary(job: &Job, merchant: &str) -> String {
     out
 }
 
-/// Why the job failed, in its own words.
-pub(super) fn failure(job: &Job) -> String {
-    let mut out = format!("import {} is {}", job.job_id, job.status);
+/// Describes a failed job with its error message and its validation errors.
+pub(super) fn describe_failure(job: &Job) -> String {
+    let mut out = format!("import {} is {}", job.job_id, job.status.replace('_', " "));
     if let Some(message) = &job.error_message {
         let _ = write!(out, ": {message}");
     }
@@ -187,7 +187,7 @@ pub(super) fn failure(job: &Job) -> String {
     out
 }
 
-/// `demo.json`.
+/// The content of `demo.json`.
 pub(super) fn to_json(comparison: &Comparison, job: &Job, first: bool, phases: &Phases) -> Value {
     let seconds: Map<String, Value> = phases
         .iter()
@@ -232,7 +232,7 @@ mod tests {
         expected
     }
 
-    /// A job, its files and its database as they are after a faultless import.
+    /// A job, its files and its database after an import without differences.
     fn faultless(expected: &Expected) -> (Job, FilePage, Before, After) {
         let job = json!({
             "job_id": "j", "status": "completed",
@@ -261,16 +261,16 @@ mod tests {
         (
             serde_json::from_value(job).unwrap(),
             serde_json::from_value(json!({ "files": files })).unwrap(),
-            Before { merchant_total: 400, new_codes_there: 0 },
+            Before { merchant_total: 400, existing_new_codes: 0 },
             after,
         )
     }
 
     #[test]
-    fn a_faultless_import_is_equal_in_everything() {
+    fn an_import_with_the_expected_counts_has_no_differences() {
         let expected = expected();
         let (job, files, before, after) = faultless(&expected);
-        let all = Comparison::at_the_end(&expected, &job, &files, before, &after);
+        let all = Comparison::after_completion(&expected, &job, &files, before, &after);
         assert!(all.is_equal(), "{}", all.table());
         let json = to_json(&all, &job, true, &Phases::default());
         assert_eq!((&json["equal"], &json["actual"]["clean"]), (&json!(true), &json!(expected.clean)));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn any_difference_shows() {
+    fn each_difference_is_marked() {
         type Change = fn(&mut Job, &mut FilePage, &mut After);
         let changes: [(&str, Change); 8] = [
             ("staged", |job, _, _| job.counts.staged = job.counts.staged.map(|n| n + 1)),
@@ -296,7 +296,7 @@ mod tests {
         for (label, change) in changes {
             let (mut job, mut files, before, mut after) = faultless(&expected);
             change(&mut job, &mut files, &mut after);
-            let all = Comparison::at_the_end(&expected, &job, &files, before, &after);
+            let all = Comparison::after_completion(&expected, &job, &files, before, &after);
             let different: Vec<_> = all.0.iter().filter(|line| !line.is_equal()).collect();
             assert_eq!(different.len(), 1, "{label}: {different:?}");
             assert_eq!(different[0].label, label);
@@ -305,18 +305,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_import_of_the_same_has_nothing_to_verify() {
+    fn a_second_import_of_the_same_batch_has_nothing_to_verify() {
         let expected = expected().imported_again();
         let (mut job, files, before, after) = faultless(&expected);
         job.verification = Value::Null;
-        assert!(Comparison::at_the_end(&expected, &job, &files, before, &after).is_equal());
+        assert!(Comparison::after_completion(&expected, &job, &files, before, &after).is_equal());
     }
 
     #[test]
-    fn a_failure_is_told_in_the_job_s_words() {
+    fn a_failed_job_is_described_with_its_error_message_and_validation_errors() {
         let job = json!({"job_id": "j", "status": "failed", "error_message": "1 file was refused",
                          "validation_errors": ["codes-0001.csv: no column `code`", {"file": "b"}]});
-        let text = failure(&serde_json::from_value(job).unwrap());
+        let text = describe_failure(&serde_json::from_value(job).unwrap());
         assert_eq!(
             text,
             "import j is failed: 1 file was refused\n  - codes-0001.csv: no column `code`\n  - {\"file\":\"b\"}"

@@ -1,5 +1,5 @@
-//! Runs the scheduled sweep out of turn, when the merchant is still held by an import of a stack that was
-//! stopped in the middle of it. The sweep closes such a job after two minutes of silence.
+//! Runs the sweep before its schedule does, when an import of an earlier stack still holds the merchant's lease. The
+//! sweep closes such an import after two minutes without a heartbeat.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::engine::REGION;
 use crate::stack::Stack;
 use crate::{Context, Error, Result, aws};
 
-/// What the function's name begins with: the stack's name and its id in template.yaml.
+/// A part of the function's name, from its id in template.yaml.
 const LOGICAL_ID: &str = "-SweepImportsFunction-";
 
-pub(super) fn sweep(stack: &Stack) -> Result<()> {
+pub(super) fn run_sweep(stack: &Stack) -> Result<()> {
     let endpoint = &stack.file.aws_endpoint_url;
-    aws::invoke(endpoint, &function(endpoint)?, &json!({}), Duration::from_secs(60)).map(drop)
+    aws::invoke(endpoint, &find_function(endpoint)?, &json!({}), Duration::from_secs(60)).map(drop)
 }
 
-fn function(endpoint: &str) -> Result<String> {
+fn find_function(endpoint: &str) -> Result<String> {
     let credential = format!("AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/lambda/aws4_request");
     let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(20))).build();
     let list: Value = config
@@ -30,5 +30,5 @@ fn function(endpoint: &str) -> Result<String> {
     let names = list["Functions"].as_array().into_iter().flatten();
     let mut names = names.filter_map(|function| function["FunctionName"].as_str());
     let found = names.find(|name| name.contains(LOGICAL_ID)).map(str::to_owned);
-    found.ok_or_else(|| Error::advice("the stack has no function for the sweep"))
+    found.ok_or_else(|| Error::advice("the stack has no sweep function"))
 }

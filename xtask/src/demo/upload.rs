@@ -1,4 +1,4 @@
-//! Puts a generated batch under `stage/` in S3, the manifest last: its arrival starts the import.
+//! Uploads a generated batch to `stage/` in S3. The manifest comes last, because it starts the import.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,12 +14,12 @@ pub(super) struct Uploader<'a> {
 }
 
 impl Uploader<'_> {
-    pub(super) fn files(&self, dir: &Path) -> Result<()> {
+    pub(super) fn upload_files(&self, dir: &Path) -> Result<()> {
         let target = format!("s3://{}/{}/", self.stack.file.bucket, self.prefix);
         self.copy(dir, &target, &["--recursive", "--exclude", "*", "--include", "codes-*"])
     }
 
-    pub(super) fn manifest(&self, dir: &Path) -> Result<()> {
+    pub(super) fn upload_manifest(&self, dir: &Path) -> Result<()> {
         let target = format!("s3://{}/{}/{MANIFEST}", self.stack.file.bucket, self.prefix);
         self.copy(&dir.join(MANIFEST), &target, &[])
     }
@@ -30,7 +30,7 @@ impl Uploader<'_> {
             .args(flags)
             .arg(from)
             .arg(to)
-            // The local engine takes any key; a real profile must never be used by accident.
+            // The local engine accepts any key. A real profile must never be used by accident.
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
             .env("AWS_ACCESS_KEY_ID", "test")
@@ -45,7 +45,7 @@ impl Uploader<'_> {
             return Ok(());
         }
         interrupt::check()?;
-        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Error::advice(format!("uploading {} failed ({}): {words}", from.display(), output.status)))
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Error::advice(format!("could not upload {} ({}): {message}", from.display(), output.status)))
     }
 }

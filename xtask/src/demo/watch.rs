@@ -1,4 +1,4 @@
-//! Follows a job through the API, shows how far it is, and keeps how long each phase took.
+//! Follows a job through the API, shows its progress and measures the duration of each phase.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,23 +8,23 @@ use super::job::Job;
 use super::live::{LiveLine, describe};
 use crate::{Error, Result, interrupt, say};
 
-const EVERY: Duration = Duration::from_millis(500);
-/// From the manifest's upload to the job: an event, a cold start, a transaction.
-const TO_APPEAR: Duration = Duration::from_secs(90);
-/// A job that shows the same for so long is stuck: longer than any retry waits.
-const TO_MOVE: Duration = Duration::from_secs(300);
-/// One that another import holds up has more time: longer than the sweep's period.
-const HELD_UP: Duration = Duration::from_secs(900);
-const SWEEP_EVERY: Duration = Duration::from_secs(20);
-/// However long a job may move, it ends by then.
-const TO_END: Duration = Duration::from_secs(3600);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the job may take to appear after the manifest's upload: an event, a cold start, a transaction.
+const APPEARANCE_LIMIT: Duration = Duration::from_secs(90);
+/// A job without progress for this long is stuck. No retry waits as long.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(300);
+/// The same for a job that waits for another import: longer than the sweep's period.
+const BLOCKED_LIMIT: Duration = Duration::from_secs(900);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(20);
+/// A job that takes longer has failed, even if it makes progress.
+const TOTAL_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Seconds per phase, in the order in which the phases came.
+/// The seconds of each phase, in the order of the phases.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Phases(Vec<(String, f64)>);
 
 impl Phases {
-    /// Adds to a phase; the same phase twice is one.
+    /// Adds time to a phase. A phase that occurs twice has the sum.
     pub(super) fn add(&mut self, phase: &str, time: Duration) {
         let seconds = time.as_secs_f64();
         match self.0.iter_mut().find(|(name, _)| name == phase) {
@@ -40,7 +40,7 @@ impl Phases {
 
 pub(super) struct Watch<'a> {
     api: &'a Api,
-    /// Closes imports that nobody works on any more.
+    /// Closes imports that have no heartbeat.
     sweep: &'a dyn Fn() -> Result<()>,
     pub phases: Phases,
 }
@@ -50,8 +50,8 @@ impl<'a> Watch<'a> {
         Self { api, sweep, phases: Phases::default() }
     }
 
-    /// Waits for a job of the merchant that is not among `known`; the one that names `batch` if there are more.
-    pub(super) fn appears(
+    /// Waits for a job of the merchant that is not among `known`. Prefers the one whose source has `batch`.
+    pub(super) fn wait_for_job(
         &mut self,
         merchant_id: &str,
         known: &BTreeSet<String>,
@@ -59,7 +59,7 @@ impl<'a> Watch<'a> {
     ) -> Result<Job> {
         let started = Instant::now();
         let mut line = LiveLine::new();
-        while started.elapsed() < TO_APPEAR {
+        while started.elapsed() < APPEARANCE_LIMIT {
             pause()?;
             let mut jobs = self.api.imports(merchant_id)?;
             jobs.retain(|job| !known.contains(&job.job_id));
@@ -69,30 +69,30 @@ impl<'a> Watch<'a> {
                 self.phases.add("start", started.elapsed());
                 return Ok(jobs.swap_remove(at));
             }
-            line.show("", "waiting for the upload's event to start an import");
+            line.show("", "waiting for the event of the upload to start the import");
         }
         line.clear();
         Err(Error::advice(format!(
-            "no import appeared within {} s of the manifest's upload; did the event reach the state machine?",
-            TO_APPEAR.as_secs()
+            "no import started within {} s of the manifest's upload; did the event reach the state machine?",
+            APPEARANCE_LIMIT.as_secs()
         )))
     }
 
-    /// Follows the job until it is where it should be.
-    pub(super) fn until(&mut self, job_id: &str, reached: impl Fn(&Job) -> bool) -> Result<Job> {
+    /// Follows the job until `reached` is true of it.
+    pub(super) fn follow(&mut self, job_id: &str, reached: impl Fn(&Job) -> bool) -> Result<Job> {
         let started = Instant::now();
         let mut line = LiveLine::new();
         let mut moved = Instant::now();
-        let mut looked = Instant::now();
+        let mut polled = Instant::now();
         let mut last = String::new();
         let mut status = String::new();
         let mut swept: Option<Instant> = None;
         loop {
             let job = self.api.import(job_id)?;
-            // What passed since the last look belongs to what was seen then.
-            let since = std::mem::replace(&mut looked, Instant::now());
+            // The time since the last poll belongs to the phase that was seen then.
+            let since = std::mem::replace(&mut polled, Instant::now());
             let phase = if status.is_empty() { job.status.as_str() } else { status.as_str() };
-            self.phases.add(phase, looked - since);
+            self.phases.add(phase, polled - since);
             status.clone_from(&job.status);
             let text = describe(&job);
             if reached(&job) {
@@ -103,22 +103,22 @@ impl<'a> Watch<'a> {
                 moved = Instant::now();
                 last.clone_from(&text);
             }
-            if job.is_held_up() && swept.is_none_or(|last| last.elapsed() > SWEEP_EVERY) {
+            if job.is_blocked() && swept.is_none_or(|last| last.elapsed() > SWEEP_INTERVAL) {
                 if swept.is_none() {
                     line.clear();
                     say::line(
-                        "Another import of this merchant goes first. If a stack that was stopped has left it behind, \
-                         it is closed after two minutes of silence.",
+                        "Waiting for another import of this merchant. If it belongs to a stack that was stopped, \
+                         the sweep closes it after two minutes without a heartbeat.",
                     );
                 }
-                // The schedule does it too: a failure here only costs time.
+                // A failure only costs time, because the sweep also runs on a schedule.
                 let _ = (self.sweep)();
                 swept = Some(Instant::now());
             }
-            let patience = if job.is_held_up() { HELD_UP } else { TO_MOVE };
-            if moved.elapsed() > patience || started.elapsed() > TO_END {
+            let patience = if job.is_blocked() { BLOCKED_LIMIT } else { PROGRESS_LIMIT };
+            if moved.elapsed() > patience || started.elapsed() > TOTAL_LIMIT {
                 line.clear();
-                return Err(Error::advice(format!("import {job_id} does not move any more: {text}")));
+                return Err(Error::advice(format!("import {job_id} makes no progress: {text}")));
             }
             line.show(&job.status, &text);
             pause()?;
@@ -126,7 +126,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Until the next look; an interrupt ends it.
+/// Waits until the next poll. Fails on an interrupt.
 fn pause() -> Result<()> {
-    interrupt::wait_until(EVERY, || Ok(false)).map(drop)
+    interrupt::wait_until(POLL_INTERVAL, || Ok(false)).map(drop)
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::plan::{Compression, EXAMPLE_MERCHANT, LayoutKind, Plan};
 use crate::{Error, Result};
 
-/// A number of rows, said as such or as a share of all rows.
+/// A number of rows, given as a number or as a share of all rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Share {
     Rows(u64),
@@ -26,7 +26,7 @@ impl FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is neither a number of rows (310312) nor a share (0.02, 2%)");
+        let wrong = || format!("expected a number of rows (310312) or a share (0.02, 2%), not `{text}`");
         let ratio = match text.strip_suffix('%') {
             Some(percent) => percent.trim().parse::<f64>().map_err(|_| wrong())? / 100.0,
             None if text.contains('.') => text.parse::<f64>().map_err(|_| wrong())?,
@@ -36,24 +36,25 @@ impl FromStr for Share {
     }
 }
 
-/// Write CSV files whose counts are known, and say what an import of them must count.
+/// Write CSV files with known counts, and print the counts that an import of them must report
 #[derive(Clone, Debug, clap::Args)]
 pub struct GenerateArgs {
-    /// Records of all kinds together, headers aside
+    /// Records of all kinds, without headers
     #[arg(long, default_value_t = 100_000)]
     rows: u64,
+    /// Files to write
     #[arg(long, default_value_t = 8)]
     files: u64,
-    /// The same seed and numbers give the same bytes
+    /// The same seed and numbers produce the same bytes
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Second and later occurrences of a code: a number of rows, or a share as 0.02 or 2%
+    /// Second and later occurrences of a code: a number of rows, or a share such as 0.02 or 2%
     #[arg(long, default_value = "0.02")]
     internal: Share,
-    /// Rows whose code is in production already: a number, or a share
+    /// Rows whose code is already in production: a number, or a share
     #[arg(long, default_value = "0.28")]
     existing: Share,
-    /// Rows that are both; counted in each of the two
+    /// Rows that are duplicates of both kinds; the other two options count them, too
     #[arg(long, default_value_t = 0)]
     both: u64,
     /// Records that break a rule of the grammar: a number, or a share
@@ -62,18 +63,19 @@ pub struct GenerateArgs {
     /// Blank lines, and lines of delimiters only
     #[arg(long, default_value_t = 0)]
     skipped: u64,
-    /// Codes in production before [default: a quarter more than the existing duplicates]
+    /// Codes in production before the import [default: a quarter more than the existing duplicates]
     #[arg(long)]
     production: Option<u64>,
-    /// Where to write
+    /// The directory for the files
     #[arg(long)]
     out: PathBuf,
+    /// The layout of the files
     #[arg(long, value_enum, default_value_t)]
     layout: LayoutKind,
-    /// [default: mixed for mixed layouts, none for plain ones]
+    /// The compression of the files [default: mixed for mixed layouts, none for plain ones]
     #[arg(long, value_enum)]
     compression: Option<Compression>,
-    /// The merchant that files with a merchant_id column name
+    /// The merchant in files with a merchant_id column
     #[arg(long, default_value = EXAMPLE_MERCHANT)]
     merchant: String,
 }
@@ -104,9 +106,8 @@ impl GenerateArgs {
 /// Writes the files and prints their table.
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let plan = args.plan();
-    plan.check()
-        .map_err(|impossible| Error::advice(format!("these numbers contradict each other: {impossible}")))?;
-    let step = crate::say::step(format!("Generating {}", args.out.display()));
+    plan.check().map_err(|error| Error::advice(format!("these numbers contradict each other: {error}")))?;
+    let step = crate::say::step(format!("Generating files in {}", args.out.display()));
     let expected = super::generate_with(&plan, &args.out, |files, records| {
         step.progress(format_args!(
             "file {} of {}, {} of {} records",

@@ -1,4 +1,4 @@
-//! Writes a whole batch: its files, the production codes, the manifest and the expected counts.
+//! Writes a batch: its files, the production codes, the manifest and the expected counts.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,14 +21,14 @@ use crate::{Context, Error, Result, interrupt};
 
 /// The name of the file that starts an import of a `stage/` batch.
 pub const MANIFEST: &str = "manifest.json";
-/// Lines for `COPY ... (code) FROM STDIN`: the merchant's codes before the import.
+/// The name of the file with the merchant's codes before the import, as lines for `COPY ... (code) FROM STDIN`.
 pub const PRODUCTION: &str = "production.copy";
-/// [`Expected`] as JSON.
+/// The name of the file with [`Expected`] as JSON.
 pub const EXPECTED: &str = "expected.json";
 
-const TELL_EVERY: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Bytes collected before they go to the file.
+/// The number of bytes to collect before writing to the file.
 const PIECE: usize = 256 * 1024;
 
 #[derive(Serialize, Deserialize)]
@@ -36,16 +36,16 @@ struct Manifest {
     files: Vec<String>,
 }
 
-/// Writes the batch into `out_dir`, made if missing; files of an earlier batch there are removed.
-/// Constant memory at any size.
+/// Writes a batch into `out_dir`, which it creates if necessary, and removes the files of an earlier batch there. Needs
+/// constant memory.
 pub fn generate(plan: &Plan, out_dir: &Path) -> Result<Expected> {
     generate_with(plan, out_dir, |_, _| {})
 }
 
-/// [`generate`], telling how many files and records are written, ten times a second at most. An interrupt
-/// ends it; what it leaves has no manifest.
+/// Like [`generate`], and reports the number of written files and records at most ten times a second. An interrupt ends it
+/// before it writes the manifest.
 pub fn generate_with(plan: &Plan, out_dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Expected> {
-    plan.check().map_err(|impossible| Error::advice(format!("impossible plan: {impossible}")))?;
+    plan.check().map_err(|error| Error::advice(format!("impossible plan: {error}")))?;
     fs::create_dir_all(out_dir).context(|| format!("create {}", out_dir.display()))?;
     remove_earlier(out_dir)?;
     let codes = Codes::new(plan.seed, plan.layout == LayoutKind::Mixed);
@@ -55,7 +55,7 @@ pub fn generate_with(plan: &Plan, out_dir: &Path, mut progress: impl FnMut(u64, 
     let mut expected = Expected::of(plan);
     let digits = plan.files.to_string().len().max(4);
     let mut done = 0;
-    let mut told = Instant::now();
+    let mut reported = Instant::now();
     for (position, rows) in (0..).zip(plan.rows_per_file()) {
         let layout = Layout::of(plan, position);
         let name = format!("codes-{:0digits$}{}", position + 1, layout.packing.suffix());
@@ -63,20 +63,21 @@ pub fn generate_with(plan: &Plan, out_dir: &Path, mut progress: impl FnMut(u64, 
         let records = RecordWriter::new(&layout, &codes, &days, &plan.merchant_id, random);
         let path = out_dir.join(&name);
         let mut file = ExpectedFile { name, records: rows, ..ExpectedFile::default() };
-        let mut tell = |written| {
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
+        let mut report = |written| {
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                reported = Instant::now();
                 progress(position, done + written);
             }
             !interrupt::requested()
         };
-        let written = write_file(&path, &layout, records, &mut sequence, &mut rejects, &mut file, &mut tell);
+        let written =
+            write_file(&path, &layout, records, &mut sequence, &mut rejects, &mut file, &mut report);
         interrupt::check()?;
         written.context(|| format!("write {}", path.display()))?;
         expected.files.push(file);
         done += rows;
     }
-    expected.rejects_by_reason = reasons(&rejects);
+    expected.rejects_by_reason = count_by_reason(&rejects);
     write_production(plan, &codes, &out_dir.join(PRODUCTION))?;
     let manifest = Manifest { files: expected.files.iter().map(|file| file.name.clone()).collect() };
     write_json(&out_dir.join(MANIFEST), &manifest)?;
@@ -95,8 +96,8 @@ fn write_file(
 ) -> std::io::Result<()> {
     let mut sink = Sink::create(path, layout.packing)?;
     let mut piece = Vec::with_capacity(PIECE + 8 * 1024);
-    records.header(&mut piece);
-    // The header goes alone, so that a file of several gzip members begins with one that holds nothing else.
+    records.write_header(&mut piece);
+    // Written separately, so that the first of several gzip members has only the header.
     sink.write(&piece)?;
     piece.clear();
     for number in 0..file.records {
@@ -104,22 +105,22 @@ fn write_file(
         let mut blank = false;
         match kind {
             Kind::Clean(index) | Kind::Existing(index) | Kind::Internal(index) | Kind::Both(index) => {
-                records.staged(index, &mut piece);
+                records.write_staged(index, &mut piece);
                 file.staged += 1;
             }
             Kind::Rejected(index) => {
-                let fault = rarest(rejects, layout);
-                records.rejected(index, fault, &mut piece);
+                let fault = find_rarest_fault(rejects, layout);
+                records.write_rejected(index, fault, &mut piece);
                 rejects[fault as usize] += 1;
                 file.rejected += 1;
             }
             Kind::Skipped => {
-                blank = records.skipped(&mut piece);
+                blank = records.write_skipped(&mut piece);
                 file.skipped += 1;
             }
         }
         let last = number + 1 == file.records;
-        // A blank line is its line end: without one there would be nothing.
+        // A blank line needs its line end, even as the last line.
         if !(last && layout.open_end) || blank {
             piece.extend_from_slice(layout.line_end());
         }
@@ -136,8 +137,8 @@ fn write_file(
     Ok(())
 }
 
-/// The fault that came up least so far, of those that the layout can hold.
-fn rarest(rejects: &[u64; Fault::ALL.len()], layout: &Layout) -> Fault {
+/// Finds the fault with the fewest rejects so far, among those that the layout can have.
+fn find_rarest_fault(rejects: &[u64; Fault::ALL.len()], layout: &Layout) -> Fault {
     let mut rarest = Fault::TooLong;
     let mut least = u64::MAX;
     for fault in Fault::ALL {
@@ -148,7 +149,7 @@ fn rarest(rejects: &[u64; Fault::ALL.len()], layout: &Layout) -> Fault {
     rarest
 }
 
-fn reasons(rejects: &[u64; Fault::ALL.len()]) -> BTreeMap<String, u64> {
+fn count_by_reason(rejects: &[u64; Fault::ALL.len()]) -> BTreeMap<String, u64> {
     Fault::ALL
         .into_iter()
         .filter(|&fault| rejects[fault as usize] > 0)
@@ -166,8 +167,8 @@ fn write_production(plan: &Plan, codes: &Codes, path: &Path) -> Result<()> {
         .context(|| format!("write {}", path.display()))
 }
 
-/// One line of COPY's text format per code. Indexes below `production` are the codes from before the import,
-/// the `clean` next ones the new codes of the files.
+/// Writes codes as lines of COPY's text format. Indexes below `production` are the codes before the import; the next
+/// `clean` ones are the new codes of the files.
 pub fn copy_lines(
     codes: &Codes,
     indexes: std::ops::Range<u64>,
@@ -199,7 +200,7 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     fs::write(path, text + "\n").context(|| format!("write {}", path.display()))
 }
 
-/// Removes what the manifest of an earlier batch in the same place names, then the manifest, and nothing else.
+/// Removes the files that the manifest of an earlier batch names, and the manifest. Leaves other files alone.
 fn remove_earlier(out_dir: &Path) -> Result<()> {
     let path = out_dir.join(MANIFEST);
     let Ok(text) = fs::read(&path) else { return Ok(()) };

@@ -1,12 +1,12 @@
-//! The n-th code: a bijection from an index to a text, so that no set of used codes has to be kept.
+//! Maps an index to a code. The mapping is a bijection, so the generator needs no set of used codes.
 //!
-//! Production holds the indexes below `production`, the files' new codes are those from there on.
+//! The codes of production have the indexes below `production`. The new codes of the files follow.
 
 use super::random::mix;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const HALF: u64 = (1 << 30) - 1;
-/// Twelve characters of five bits: the 60 bits that the permutation works on.
+/// The number of characters, of five bits each, for the 60 bits of the permutation.
 const BASE: usize = 12;
 /// The longest code that an import accepts, in bytes.
 const LONGEST: usize = 255;
@@ -19,15 +19,15 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// With `unusual`, about 1 in 50 codes is one that careless handling would merge, cut or trip over:
-    /// another code in lower case, letters outside ASCII, delimiters and quotes, inner spaces, 255 bytes.
+    /// With `unusual`, about 1 in 50 codes is difficult: another code in lower case, a letter outside ASCII, delimiters
+    /// and quotes, inner spaces, or 255 bytes.
     pub fn new(seed: u64, unusual: bool) -> Self {
         let keys = [1, 2, 3, 4].map(|round: u64| mix(seed ^ mix(round)));
         Self { keys, unusual }
     }
 
-    /// Appends the code of `index`. Two indexes never give the same bytes: the first twelve letters and
-    /// digits tell the index, and lower case is only used for twins.
+    /// Appends the code of `index`. Two indexes never have the same code: the first twelve letters and digits determine
+    /// the index, and only twins are in lower case.
     pub fn append(&self, index: u64, out: &mut Vec<u8>) {
         let start = out.len();
         if self.unusual && index % 64 == 63 {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_distinct_trimmed_and_short_enough() {
+    fn codes_are_distinct_trimmed_and_at_most_255_bytes_long() {
         for unusual in [false, true] {
             let codes = Codes::new(7, unusual);
             let mut seen = HashSet::new();
@@ -94,7 +94,7 @@ mod tests {
                 assert!((12..=LONGEST).contains(&code.len()), "{index}: {} bytes", code.len());
                 assert_eq!(code.trim_ascii(), code);
                 assert!(std::str::from_utf8(&code).is_ok());
-                assert!(seen.insert(code), "{index} repeats a code");
+                assert!(seen.insert(code), "index {index} repeats a code");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What an import of a generated batch must count.
+//! The counts that an import of a generated batch must report.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 
-/// Totals of the batch and of each file, known from how it was made.
+/// The counts of a batch and of each of its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     pub merchant_id: String,
@@ -23,12 +23,12 @@ pub struct Expected {
     pub database_duplicates: u64,
     pub both_duplicates: u64,
     pub clean: u64,
-    /// By the reason's name; reasons that do not occur are not there.
+    /// The number of rejects by reason, without reasons that do not occur.
     pub rejects_by_reason: BTreeMap<String, u64>,
     pub files: Vec<ExpectedFile>,
 }
 
-/// One file, in the order of names.
+/// The counts of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedFile {
     pub name: String,
@@ -36,12 +36,12 @@ pub struct ExpectedFile {
     pub staged: u64,
     pub rejected: u64,
     pub skipped: u64,
-    /// As it lies there, compressed or not.
+    /// The size of the file, compressed if it is.
     pub bytes: u64,
 }
 
 impl Expected {
-    /// The totals of a plan that has passed its check, without any file.
+    /// The totals of a plan that has passed its check, without files.
     pub(super) fn of(plan: &Plan) -> Self {
         Self {
             merchant_id: plan.merchant_id.clone(),
@@ -59,8 +59,8 @@ impl Expected {
         }
     }
 
-    /// What the same batch must count once more after it has been imported: every staged code is in
-    /// production now, so each record is an existing duplicate and each repetition is both.
+    /// The counts of a second import of the same batch: every staged code is in production, so each row is an existing
+    /// duplicate, and each repetition is a duplicate of both kinds.
     pub fn imported_again(&self) -> Self {
         Self {
             production: self.production + self.clean,
@@ -71,7 +71,7 @@ impl Expected {
         }
     }
 
-    /// The files and the totals as a person reads them.
+    /// Formats the files and the totals as a table.
     pub fn table(&self) -> String {
         let mut out = String::new();
         let width = self.files.iter().map(|file| file.name.len()).max().unwrap_or(0).max(8);
@@ -88,12 +88,12 @@ impl Expected {
             line(&file.name, numbers.map(grouped));
         }
         let bytes = self.files.iter().map(|file| file.bytes).sum();
-        line("together", [self.records, self.staged, self.rejected, self.skipped, bytes].map(grouped));
-        let _ = writeln!(out, "\nAn import of these files must count:");
+        line("total", [self.records, self.staged, self.rejected, self.skipped, bytes].map(grouped));
+        let _ = writeln!(out, "\nAn import of these files must report:");
         for (name, number) in [
             ("internal duplicates", self.internal_duplicates),
             ("existing duplicates", self.database_duplicates),
-            ("of these both", self.both_duplicates),
+            ("of both kinds", self.both_duplicates),
             ("clean", self.clean),
         ] {
             let _ = writeln!(out, "  {name:<30} {:>12}", grouped(number));
@@ -101,7 +101,7 @@ impl Expected {
         for (reason, number) in &self.rejects_by_reason {
             let _ = writeln!(out, "  {:<30} {:>12}", format!("rejected {reason}"), grouped(*number));
         }
-        let _ = write!(out, "  {:<30} {:>12}", "production before", grouped(self.production));
+        let _ = write!(out, "  {:<30} {:>12}", "codes in production before", grouped(self.production));
         out
     }
 }

@@ -1,10 +1,10 @@
-//! The ten ways in which a record can break the grammar, one reason each.
+//! The ten faults of a record, each with the reason that an import records.
 
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Field, Layout};
 
-/// Why an import must reject a record.
+/// A fault for which an import must reject a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -34,7 +34,7 @@ impl Fault {
         Self::ExtraFields,
     ];
 
-    /// The reason as an import records it.
+    /// The reason that an import records.
     pub fn reason(self) -> &'static str {
         match self {
             Self::EmptyCode => "empty_code",
@@ -50,8 +50,7 @@ impl Fault {
         }
     }
 
-    /// Whether a file of this layout can hold the fault. A file of one column has no place for an empty
-    /// code (the record would be empty altogether).
+    /// Whether a file of this layout can have the fault. With a single column, a record with an empty code is blank.
     pub(super) fn fits(self, layout: &Layout) -> bool {
         match self {
             Self::EmptyCode => layout.columns.len() > 1,
@@ -64,7 +63,7 @@ impl Fault {
     }
 }
 
-/// Values that look like numbers or dates to somebody, and are none by the grammar.
+/// Invalid values that resemble numbers, dates or ids.
 pub(super) const POINTS: &[&str] = &["1e5", "1,5", "2147483648", "12.5", "ten", "0x10"];
 pub(super) const PRICES: &[&str] = &["1,50", "1e5", "9.999", "12345678901.00", "free", "NaN"];
 pub(super) const DATES: &[&str] =

@@ -1,9 +1,9 @@
-//! How one file looks: its columns and their names, delimiter, line ends, quoting, compression.
+//! The layout of one file: its columns and their headers, delimiter, line ends, quoting and compression.
 
 use super::plan::{Compression, LayoutKind, Plan};
 use super::random::Random;
 
-/// What a column means to an import.
+/// The field that a column has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Code,
@@ -16,38 +16,38 @@ pub(super) enum Field {
     WindowStart,
     WindowEnd,
     MerchantId,
-    /// A column that no import knows.
+    /// A column that an import ignores.
     Unknown,
 }
 
-/// One column: what it means, and its name in the header.
+/// One column: its field, and its name in the header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub field: Field,
     pub name: &'static str,
 }
 
-/// How windows are written.
+/// The format of window dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dates {
     Day,
-    /// `2026-01-31T08:30:00Z` and its relatives.
+    /// A date and a time, such as `2026-01-31T08:30:00Z`.
     Time,
     Either,
 }
 
-/// How the bytes are packed.
+/// The compression of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     None,
     Gzip,
-    /// Several members, the first of which holds only the header.
+    /// Several gzip members. The first one has only the header.
     GzipMembers,
     Zstd,
 }
 
 impl Packing {
-    /// What follows the file's name.
+    /// The extension of the file's name.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::None => ".csv",
@@ -63,13 +63,13 @@ pub(super) struct Layout {
     pub delimiter: u8,
     pub crlf: bool,
     pub bom: bool,
-    /// Quotes around every field, needed or not.
+    /// Every field is quoted.
     pub quote_all: bool,
-    /// The last line ends with the file, not with a line end.
+    /// The last line has no line end.
     pub open_end: bool,
-    /// Codes with blanks around them, texts with delimiters, quotes and line ends, empty values.
+    /// Some codes have spaces around them, some texts have delimiters, quotes and line ends, and some values are empty.
     pub messy: bool,
-    /// Records that stop after their last value.
+    /// Some records end after their last value.
     pub short_records: bool,
     pub merchant_in_capitals: bool,
     pub dates: Dates,
@@ -135,7 +135,7 @@ fn plain() -> Layout {
     }
 }
 
-/// Eight kinds in turn; from the ninth file on the columns are shuffled too.
+/// Takes eight layouts in turn. From the ninth file on, the columns are shuffled as well.
 fn mixed(position: u64, random: &mut Random) -> Layout {
     let mut layout = match position % 8 {
         0 => everything(),

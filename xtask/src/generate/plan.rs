@@ -1,23 +1,23 @@
-//! What to generate, and the arithmetic that must hold before anything is written.
+//! The plan of a batch, and the check that its numbers are consistent.
 
 use serde::{Deserialize, Serialize};
 
-/// How files look.
+/// The layouts of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LayoutKind {
-    /// Delimiters, column orders, aliases, quoting, line ends and dates that differ from file to file.
+    /// Files differ in delimiter, column order, headers, quoting, line ends and date formats.
     #[default]
     Mixed,
-    /// Every file the same: comma, line feed, nine columns, nothing that needs quotes but faults.
+    /// All files are the same: comma, line feed, nine columns, and no value without a fault needs quotes.
     Plain,
 }
 
-/// How files are compressed.
+/// The compression of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
-    /// Some files plain, some gzip (one or several members), some zstd.
+    /// Some files are plain, some gzip with one or several members, some zstd.
     Mixed,
     #[default]
     None,
@@ -25,14 +25,14 @@ pub enum Compression {
     Zstd,
 }
 
-/// The numbers of a generated batch. Everything an import of it must count follows from them.
+/// The numbers of a batch, from which all counts of its import follow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The same plan gives the same bytes.
+    /// The seed of the generator. The same plan produces the same bytes.
     pub seed: u64,
-    /// The merchant's UUID, lower case, as it stands in files that name it.
+    /// The merchant's UUID in lower case.
     pub merchant_id: String,
-    /// Records of all kinds together, headers aside.
+    /// Records of all kinds, without headers.
     pub rows: u64,
     pub files: u64,
     /// Second and later occurrences of a code among the staged records, `both` included.
@@ -43,7 +43,7 @@ pub struct Plan {
     pub both: u64,
     /// Records that break one rule of the grammar.
     pub rejects: u64,
-    /// Blank lines and lines of nothing but delimiters.
+    /// Blank lines, and lines of delimiters only.
     pub skipped: u64,
     /// Codes that the merchant has before the import.
     pub production: u64,
@@ -51,35 +51,35 @@ pub struct Plan {
     pub compression: Compression,
 }
 
-/// A plan whose numbers contradict each other.
+/// A contradiction between the numbers of a plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Impossible {
     #[error("a batch needs at least one file, and at most 999999")]
     Files,
     #[error("{rejects} rejects and {skipped} skipped records are more than {rows} rows")]
     Faults { rows: u64, rejects: u64, skipped: u64 },
-    #[error("{files} files need as many staged records, and there are {staged}")]
+    #[error("{files} files need at least one staged record each, but there are {staged}")]
     FewerStagedThanFiles { files: u64, staged: u64 },
-    #[error("{both} rows that are both kinds of duplicate are more than the {internal} internal ones")]
+    #[error("{both} duplicates of both kinds are more than the {internal} internal duplicates")]
     BothAboveInternal { both: u64, internal: u64 },
     #[error(
-        "of {existing} existing duplicates {both} are repetitions: at least one more must be a first occurrence"
+        "{both} of {existing} existing duplicates are repetitions, but at least one must be a first occurrence"
     )]
     BothWithoutFirst { existing: u64, both: u64 },
-    #[error("{duplicates} duplicate rows are more than {staged} staged ones")]
+    #[error("{duplicates} duplicate rows are more than {staged} staged rows")]
     Duplicates { duplicates: u64, staged: u64 },
-    #[error("{repeats} internal duplicates of new codes, but no new code that they could repeat")]
+    #[error("{repeats} internal duplicates repeat new codes, but there is no new code to repeat")]
     NothingToRepeat { repeats: u64 },
-    #[error("{needed} codes must be in production, and only {production} are")]
+    #[error("{needed} codes must be in production, but there are only {production}")]
     Production { needed: u64, production: u64 },
-    #[error("`{0}` is no UUID")]
+    #[error("`{0}` is not a UUID")]
     Merchant(String),
 }
 
-/// The first of the two merchants of the local stack's examples; any UUID would do.
+/// The merchant of batches for which no other is given.
 pub const EXAMPLE_MERCHANT: &str = "11111111-1111-4111-8111-111111111111";
 
-/// The full-size workload: what one real batch looked like.
+/// The full-size workload, with the numbers of a real batch.
 const WORKLOAD: Plan = Plan {
     seed: 20_260_101,
     merchant_id: String::new(),
@@ -101,7 +101,7 @@ impl Plan {
         Self { merchant_id: EXAMPLE_MERCHANT.to_owned(), ..WORKLOAD }
     }
 
-    /// The workload at `rows` rows with the same shares, rounded to whole rows.
+    /// The workload scaled to `rows` rows, rounded to whole rows.
     pub fn workload_of(rows: u64) -> Self {
         let scale = |n: u64| {
             let (n, rows, whole) = (u128::from(n), u128::from(rows), u128::from(WORKLOAD.rows));
@@ -118,22 +118,22 @@ impl Plan {
         }
     }
 
-    /// Records that reach staging; only after [`Plan::check`].
+    /// The number of records that reach staging. Valid after [`Plan::check`].
     pub fn staged(&self) -> u64 {
         self.rows - self.rejects - self.skipped
     }
 
-    /// Staged records that are no duplicate of either kind; only after [`Plan::check`].
+    /// The number of staged records that are not duplicates. Valid after [`Plan::check`].
     pub fn clean(&self) -> u64 {
         self.staged() + self.both - self.internal - self.existing
     }
 
-    /// Different production codes that occur in the files.
+    /// The number of distinct production codes in the files.
     pub fn existing_codes(&self) -> u64 {
         self.existing - self.both
     }
 
-    /// Says which numbers contradict each other, if any.
+    /// Checks that the numbers don't contradict each other.
     pub fn check(&self) -> Result<(), Impossible> {
         let Self { rows, files, internal, existing, both, rejects, skipped, production, .. } = *self;
         if files == 0 || files > 999_999 {
@@ -166,8 +166,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Records of each file, in the order of their names: equal for plain layouts, from half to one and a
-    /// half of the mean for mixed ones, at least one.
+    /// The number of records of each file, at least one. Plain files have equal numbers; mixed files have between half and
+    /// one and a half times the mean.
     pub(super) fn rows_per_file(&self) -> Vec<u64> {
         let mut random = super::random::Random::new(self.seed, 1);
         let weights: Vec<u64> = (0..self.files)
@@ -193,7 +193,7 @@ impl Plan {
     }
 }
 
-/// Lower-case hexadecimal in groups of 8-4-4-4-12.
+/// Whether a text has lower-case hexadecimal digits in groups of 8-4-4-4-12.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, byte)| match i {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_named() {
+    fn contradictory_numbers_are_named() {
         let plan = Plan { rows: 100, files: 4, internal: 10, existing: 20, both: 2, ..Plan::workload() };
         assert_eq!(plan.check(), Ok(()));
         let cases: [(Plan, &str); 9] = [
@@ -242,11 +242,11 @@ mod tests {
             (Plan { rejects: 60, skipped: 60, ..plan.clone() }, "more than 100 rows"),
             (Plan { rejects: 97, ..plan.clone() }, "4 files need"),
             (Plan { both: 11, ..plan.clone() }, "more than the 10 internal"),
-            (Plan { existing: 2, ..plan.clone() }, "at least one more"),
+            (Plan { existing: 2, ..plan.clone() }, "at least one must"),
             (Plan { existing: 99, ..plan.clone() }, "more than 100 staged"),
             (Plan { existing: 92, ..plan.clone() }, "no new code"),
             (Plan { production: 17, ..plan.clone() }, "18 codes must be in production"),
-            (Plan { merchant_id: "42".into(), ..plan.clone() }, "no UUID"),
+            (Plan { merchant_id: "42".into(), ..plan.clone() }, "not a UUID"),
         ];
         for (case, words) in cases {
             let error = case.check().expect_err(words).to_string();

@@ -1,4 +1,4 @@
-//! A small seeded generator (SplitMix64): the same numbers on every machine and with every compiler.
+//! A small seeded random generator (SplitMix64) with the same numbers on every machine and with every compiler.
 
 /// Mixes all bits of `value` (the finaliser of SplitMix64, a bijection).
 pub(super) fn mix(value: u64) -> u64 {
@@ -8,12 +8,12 @@ pub(super) fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A stream of pseudo-random numbers; not for secrets.
+/// A stream of pseudo-random numbers. Not for secrets.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// `stream` keeps users of one seed apart.
+    /// Each `stream` of a seed has its own numbers.
     pub(super) fn new(seed: u64, stream: u64) -> Self {
         Self(mix(seed ^ mix(stream.wrapping_add(0x9e37_79b9_7f4a_7c15))))
     }
@@ -23,7 +23,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// A number in `0..bound`; 0 for an empty range.
+    /// A number in `0..bound`, or 0 for an empty range.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
@@ -37,7 +37,7 @@ impl Random {
         &items[self.below(items.len() as u64) as usize]
     }
 
-    /// Fisher-Yates.
+    /// Shuffles a slice (Fisher-Yates).
     pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);

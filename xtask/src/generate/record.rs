@@ -1,11 +1,11 @@
-//! Writes the bytes of one record in its file's layout.
+//! Writes the records of one file in its layout.
 
 use super::codes::Codes;
 use super::faults::{self, Fault};
 use super::layout::{Dates, Field, Layout};
 use super::random::Random;
 
-/// Windows begin within two years from 2026-01-01.
+/// The number of days in 2026 and 2027, in which all windows lie.
 const DAYS: usize = 730;
 
 const SKUS: &[&str] =
@@ -17,7 +17,7 @@ const BATCHES: &[&str] =
 const REGIONS: &[&str] = &["north", "south", "east", "west"];
 const NAMES: &[&str] =
     &["Cola 0.5 l", "Cola 1.5 l", "Lemonade", "Still water", "Iced tea", "Mate", "Apple juice", "Cereal bar"];
-/// What people really type into a name.
+/// Names with delimiters, quotes, line ends and other difficult characters.
 const MESSY_NAMES: &[&str] = &[
     "Crème brûlée, 2 pcs",
     "12\" pizza \"Diavola\"; hot",
@@ -31,7 +31,7 @@ const MESSY_NAMES: &[&str] = &[
     "=1+2",
 ];
 
-/// The texts of all days that occur.
+/// Every day of 2026 and 2027 as text.
 pub(super) struct Days(Vec<[u8; 10]>);
 
 impl Days {
@@ -50,7 +50,7 @@ impl Days {
     }
 }
 
-/// Writes one file's records; knows nothing of how many there are.
+/// Writes the records of one file.
 pub(super) struct RecordWriter<'a> {
     layout: &'a Layout,
     codes: &'a Codes,
@@ -90,7 +90,8 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    pub(super) fn header(&self, out: &mut Vec<u8>) {
+    /// Writes the header with its line end.
+    pub(super) fn write_header(&self, out: &mut Vec<u8>) {
         if self.layout.bom {
             out.extend_from_slice(b"\xEF\xBB\xBF");
         }
@@ -103,8 +104,8 @@ impl<'a> RecordWriter<'a> {
         out.extend_from_slice(self.layout.line_end());
     }
 
-    /// A record without fault, up to its line end.
-    pub(super) fn staged(&mut self, index: u64, out: &mut Vec<u8>) {
+    /// Writes a record without a fault, up to its line end.
+    pub(super) fn write_staged(&mut self, index: u64, out: &mut Vec<u8>) {
         let columns = &self.layout.columns;
         let mut until = columns.len();
         if self.layout.short_records && self.random.one_in(4) {
@@ -121,11 +122,11 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// A record with exactly one fault, up to its line end.
-    pub(super) fn rejected(&mut self, index: u64, fault: Fault, out: &mut Vec<u8>) {
+    /// Writes a record with exactly one fault, up to its line end.
+    pub(super) fn write_rejected(&mut self, index: u64, fault: Fault, out: &mut Vec<u8>) {
         let layout = self.layout;
-        let at = self.place_of(fault);
-        // What is said of one value must not make the record empty or break a second rule.
+        let at = self.pick_column(fault);
+        // Empty values could make the record blank or break a second rule.
         let was = std::mem::replace(&mut self.always_filled, true);
         self.serial += 1;
         let dice = self.random.next();
@@ -135,7 +136,7 @@ impl<'a> RecordWriter<'a> {
             }
             if i == at {
                 self.value.clear();
-                self.fill_broken(fault, column.field);
+                self.fill_invalid_value(fault, column.field);
                 push_field(out, &self.value, layout);
             } else {
                 self.push_value(column.field, index, dice.rotate_left(5 * i as u32), out);
@@ -148,8 +149,8 @@ impl<'a> RecordWriter<'a> {
         self.always_filled = was;
     }
 
-    /// A wholly empty record, up to its line end; true if it is a blank line.
-    pub(super) fn skipped(&mut self, out: &mut Vec<u8>) -> bool {
+    /// Writes an empty record, up to its line end. Returns whether it is a blank line.
+    pub(super) fn write_skipped(&mut self, out: &mut Vec<u8>) -> bool {
         let blank = self.layout.columns.len() == 1 || self.random.one_in(2);
         if !blank {
             out.extend(std::iter::repeat_n(self.layout.delimiter, self.layout.columns.len() - 1));
@@ -157,8 +158,8 @@ impl<'a> RecordWriter<'a> {
         blank
     }
 
-    /// The column that carries the fault; none for a field too many.
-    fn place_of(&mut self, fault: Fault) -> usize {
+    /// Picks the column of the fault. An extra field needs none, so it gets an index beyond all columns.
+    fn pick_column(&mut self, fault: Fault) -> usize {
         let columns = &self.layout.columns;
         let find = |field| columns.iter().position(|column| column.field == field);
         let code = find(Field::Code).unwrap_or(0);
@@ -180,13 +181,13 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    fn fill_broken(&mut self, fault: Fault, field: Field) {
+    fn fill_invalid_value(&mut self, fault: Fault, field: Field) {
         let random = &mut self.random;
         let value = &mut self.value;
         match fault {
-            // A code of nothing but white space is empty too.
+            // A code of white space only is empty, too.
             Fault::EmptyCode => value.extend_from_slice(random.pick(&["", "  ", "", " "]).as_bytes()),
-            // 256 bytes, or fewer than 256 characters that are more bytes.
+            // 256 bytes, as 128 characters of two bytes or as 256 characters.
             Fault::TooLong if random.one_in(2) => {
                 value.extend(std::iter::repeat_n("É", 128).flat_map(str::bytes))
             }
@@ -196,7 +197,7 @@ impl<'a> RecordWriter<'a> {
             Fault::InvalidDate => value.extend_from_slice(random.pick(faults::DATES).as_bytes()),
             Fault::InvalidMerchantId => value.extend_from_slice(random.pick(faults::MERCHANTS).as_bytes()),
             Fault::MerchantMismatch => value.extend_from_slice(&self.other_merchant),
-            // Latin-1, and a sequence cut short.
+            // A truncated sequence, or Latin-1.
             Fault::InvalidUtf8 if field == Field::Code => value.extend_from_slice(b"CUT\xE2\x82"),
             Fault::InvalidUtf8 => value.extend_from_slice(b"Cr\xE8me br\xFBl\xE9e"),
             Fault::NulByte => value.extend_from_slice(b"NUL\0BYTE"),
@@ -259,11 +260,11 @@ impl<'a> RecordWriter<'a> {
     }
 }
 
-/// A day's time in the forms of ISO 8601; without an offset it is UTC.
+/// Times in formats of ISO 8601. A time without an offset is in UTC.
 const TIMES: &[&[u8]] =
     &[b"T00:00:00Z", b"T08:30:00", b"T23:59:59Z", b"T12:00:00+02:00", b"T18:45:00-05:30", b"T06:00:00.500Z"];
 
-/// A value that holds neither delimiter nor quote nor line end.
+/// Writes a value without delimiters, quotes and line ends.
 fn push_simple(out: &mut Vec<u8>, value: &[u8], layout: &Layout) {
     if layout.quote_all {
         out.push(b'"');
@@ -274,7 +275,7 @@ fn push_simple(out: &mut Vec<u8>, value: &[u8], layout: &Layout) {
     }
 }
 
-/// RFC 4180: quotes where they are needed, doubled inside.
+/// Writes a value with quotes if it needs them, and with inner quotes doubled (RFC 4180).
 fn push_field(out: &mut Vec<u8>, value: &[u8], layout: &Layout) {
     let special = |byte: &u8| matches!(byte, b'"' | b'\r' | b'\n') || *byte == layout.delimiter;
     if !layout.quote_all && !value.iter().any(special) {

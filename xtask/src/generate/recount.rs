@@ -1,4 +1,4 @@
-//! Counts a written batch from its bytes alone, the slow and obvious way: own readers, no generator state.
+//! Counts a written batch from its bytes, with simple readers that share nothing with the generator.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use super::{Expected, ExpectedFile};
 
-/// Reads manifest, files and production codes in `dir` and counts what is in them.
+/// Counts the records of the files in `dir` against its production codes.
 pub(super) fn recount(dir: &Path, merchant_id: &str) -> Expected {
     let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(dir.join("manifest.json")).unwrap()).unwrap();
     let names: Vec<&str> =
         manifest["files"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    assert!(names.is_sorted(), "files must sort in the planned order");
-    let production = production(dir);
+    assert!(names.is_sorted(), "the files must sort in the planned order");
+    let production = read_production(dir);
     let mut seen: HashMap<Vec<u8>, u64> = HashMap::new();
     let mut total = Expected {
         merchant_id: merchant_id.to_owned(),
@@ -34,7 +34,7 @@ pub(super) fn recount(dir: &Path, merchant_id: &str) -> Expected {
         let packed = fs::read(dir.join(name)).unwrap();
         let mut file =
             ExpectedFile { name: name.to_owned(), bytes: packed.len() as u64, ..ExpectedFile::default() };
-        for verdict in verdicts(&unpack(&packed), merchant_id) {
+        for verdict in judge_all(&decompress(&packed), merchant_id) {
             file.records += 1;
             match verdict {
                 Verdict::Skipped => file.skipped += 1,
@@ -55,7 +55,7 @@ pub(super) fn recount(dir: &Path, merchant_id: &str) -> Expected {
                 }
             }
         }
-        assert!(file.staged > 0, "{name} holds no staged record");
+        assert!(file.staged > 0, "{name} has no staged record");
         total.records += file.records;
         total.staged += file.staged;
         total.rejected += file.rejected;
@@ -65,7 +65,7 @@ pub(super) fn recount(dir: &Path, merchant_id: &str) -> Expected {
     total
 }
 
-fn production(dir: &Path) -> HashSet<Vec<u8>> {
+fn read_production(dir: &Path) -> HashSet<Vec<u8>> {
     let text = fs::read_to_string(dir.join("production.copy")).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
     let codes: HashSet<_> = text.lines().map(|line| line.replace("\\t", "\t").into_bytes()).collect();
@@ -73,7 +73,7 @@ fn production(dir: &Path) -> HashSet<Vec<u8>> {
     codes
 }
 
-fn unpack(packed: &[u8]) -> Vec<u8> {
+fn decompress(packed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     if packed.starts_with(&[0x1F, 0x8B]) {
         flate2::read::MultiGzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
@@ -85,25 +85,25 @@ fn unpack(packed: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the contract says about one record.
+/// The result that an import must have for one record.
 enum Verdict {
     Skipped,
     Rejected(&'static str),
     Staged(Vec<u8>),
 }
 
-fn verdicts(bytes: &[u8], merchant_id: &str) -> Vec<Verdict> {
+fn judge_all(bytes: &[u8], merchant_id: &str) -> Vec<Verdict> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let delimiter = delimiter(bytes);
-    let mut records = records(bytes, delimiter);
-    let header: Vec<String> = records.remove(0).into_iter().map(|name| canonical(&name)).collect();
+    let delimiter = find_delimiter(bytes);
+    let mut records = parse_records(bytes, delimiter);
+    let header: Vec<String> = records.remove(0).into_iter().map(|name| canonical_name(&name)).collect();
     assert_eq!(header.iter().filter(|name| *name == "code").count(), 1);
-    assert_eq!(header.iter().collect::<HashSet<_>>().len(), header.len(), "a column twice: {header:?}");
-    records.into_iter().map(|record| verdict(&header, &record, merchant_id)).collect()
+    assert_eq!(header.iter().collect::<HashSet<_>>().len(), header.len(), "duplicate columns: {header:?}");
+    records.into_iter().map(|record| judge(&header, &record, merchant_id)).collect()
 }
 
-/// The one of the four that the header holds outside quotes.
-fn delimiter(bytes: &[u8]) -> u8 {
+/// Finds the delimiter that the header has outside quotes.
+fn find_delimiter(bytes: &[u8]) -> u8 {
     let mut quoted = false;
     for &byte in bytes {
         match byte {
@@ -116,7 +116,7 @@ fn delimiter(bytes: &[u8]) -> u8 {
     b','
 }
 
-fn canonical(name: &[u8]) -> String {
+fn canonical_name(name: &[u8]) -> String {
     let name = String::from_utf8(name.trim_ascii().to_ascii_lowercase()).unwrap();
     match name.replace(' ', "_").as_str() {
         "batch_id" => "batch_code".to_owned(),
@@ -126,8 +126,8 @@ fn canonical(name: &[u8]) -> String {
     }
 }
 
-/// RFC 4180 by character, blank lines included as records of one empty field.
-fn records(bytes: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
+/// Parses RFC 4180 byte by byte. A blank line is a record of one empty field.
+fn parse_records(bytes: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
     let (mut all, mut record, mut field) = (Vec::new(), Vec::new(), Vec::new());
     let mut at = 0;
     let mut quoted = false;
@@ -170,7 +170,7 @@ fn records(bytes: &[u8], delimiter: u8) -> Vec<Vec<Vec<u8>>> {
     all
 }
 
-fn verdict(header: &[String], record: &[Vec<u8>], merchant_id: &str) -> Verdict {
+fn judge(header: &[String], record: &[Vec<u8>], merchant_id: &str) -> Verdict {
     if record.iter().all(Vec::is_empty) {
         return Verdict::Skipped;
     }

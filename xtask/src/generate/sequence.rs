@@ -1,25 +1,25 @@
-//! Which kind of record comes next: a draw without replacement, so that the totals are exact.
+//! Draws the kind of the next record without replacement, so that the totals are exact.
 
 use super::plan::Plan;
 use super::random::Random;
 
-/// What the next record is. The number is the index of its code (see [`super::codes::Codes`]).
+/// The kind of a record, with the index of its code (see [`super::codes::Codes`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// First occurrence of a code that production does not have.
+    /// The first occurrence of a code that is not in production.
     Clean(u64),
-    /// First occurrence of a code that production has.
+    /// The first occurrence of a code that is in production.
     Existing(u64),
-    /// A repetition of a `Clean` one.
+    /// A repetition of a `Clean` code.
     Internal(u64),
-    /// A repetition of an `Existing` one.
+    /// A repetition of an `Existing` code.
     Both(u64),
-    /// Carries a code of this batch or of production, so that counting it would show.
+    /// A rejected record. It has a code of this batch or of production, so that counting it would change the counts.
     Rejected(u64),
     Skipped,
 }
 
-/// Positions in `left` and `STAGED`: the first four are staged.
+/// Positions in `left`. The first four kinds are staged.
 const CLEAN: usize = 0;
 const EXISTING: usize = 1;
 const INTERNAL: usize = 2;
@@ -27,7 +27,7 @@ const BOTH: usize = 3;
 const REJECTED: usize = 4;
 const SKIPPED: usize = 5;
 
-/// The state of the draw: six counters of what is still to come, and two of what was.
+/// The state of the draw: how many records of each kind are left, and how many codes have occurred.
 pub(super) struct Sequence {
     random: Random,
     left: [u64; 6],
@@ -39,7 +39,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// `plan` has passed its check.
+    /// Starts the draw. `plan` must have passed its check.
     pub(super) fn new(plan: &Plan) -> Self {
         let mut left = [0; 6];
         left[CLEAN] = plan.clean();
@@ -59,13 +59,13 @@ impl Sequence {
         }
     }
 
-    /// The first record of the next file: always one that is staged, so that no file is without any.
+    /// Draws the first record of the next file. It is always a staged one, so that every file has one.
     pub(super) fn first_of_file(&mut self) -> Kind {
         self.files_left -= 1;
         self.draw(0..4)
     }
 
-    /// The next record of the current file. One staged record is kept back for each file to come.
+    /// Draws the next record of the current file. Keeps one staged record for each remaining file.
     pub(super) fn next_of_file(&mut self) -> Kind {
         let staged: u64 = self.left[..4].iter().sum();
         if staged > self.files_left { self.draw(0..6) } else { self.draw(4..6) }
@@ -82,7 +82,7 @@ impl Sequence {
             }
             ticket -= self.left[candidate];
         }
-        // A repetition needs something to repeat: until there is, its place goes to a first occurrence.
+        // A repetition needs an earlier occurrence. Before there is one, draw a first occurrence instead.
         match kind {
             INTERNAL if self.clean_done == 0 => kind = CLEAN,
             BOTH if self.existing_done == 0 => kind = EXISTING,
@@ -99,11 +99,11 @@ impl Sequence {
                 Kind::Existing(self.existing(self.existing_done - 1))
             }
             INTERNAL => {
-                let earlier = self.earlier(self.clean_done);
+                let earlier = self.pick_earlier(self.clean_done);
                 Kind::Internal(self.clean(earlier))
             }
             BOTH => {
-                let earlier = self.earlier(self.existing_done);
+                let earlier = self.pick_earlier(self.existing_done);
                 Kind::Both(self.existing(earlier))
             }
             REJECTED => Kind::Rejected(self.random.next() % (self.production + self.clean_done + 1)),
@@ -111,8 +111,8 @@ impl Sequence {
         }
     }
 
-    /// Mostly any earlier one, sometimes one of the first few, which so come up again and again.
-    fn earlier(&mut self, done: u64) -> u64 {
+    /// Picks an earlier occurrence, and sometimes one of the first eight, so that some codes repeat often.
+    fn pick_earlier(&mut self, done: u64) -> u64 {
         let among = if self.random.one_in(16) { done.min(8) } else { done };
         self.random.below(among)
     }
@@ -121,7 +121,7 @@ impl Sequence {
         self.production + n
     }
 
-    /// Spreads the codes that occur over all of production; distinct, as there are at least as many.
+    /// Spreads the existing codes evenly over production. They are distinct, because production has at least as many.
     fn existing(&self, n: u64) -> u64 {
         (u128::from(n) * u128::from(self.production) / u128::from(self.existing_codes)) as u64
     }

@@ -1,4 +1,4 @@
-//! Where a file's bytes go: plain, gzip or zstd, in constant memory.
+//! Writes a file plain, with gzip or with zstd, in constant memory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ pub(super) enum Sink {
     Plain(File),
     Gzip {
         encoder: GzEncoder<File>,
-        /// A new member every so many bytes; the first one ends after the first write.
+        /// Begin a new member after this many bytes. The first member ends after the first write.
         member: Option<usize>,
         in_member: usize,
     },
@@ -37,7 +37,7 @@ impl Sink {
         })
     }
 
-    /// Meant for large pieces: a plain file is written without a buffer of its own.
+    /// Writes a piece. Pieces should be large, because a plain file has no buffer.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(file) => file.write_all(bytes),
@@ -56,7 +56,7 @@ impl Sink {
         }
     }
 
-    /// Ends the stream and says how many bytes the file has.
+    /// Ends the stream and returns the size of the file.
     pub(super) fn finish(self) -> io::Result<u64> {
         let file = match self {
             Self::Plain(file) => file,

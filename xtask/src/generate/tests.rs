@@ -1,4 +1,4 @@
-//! What is written against what is promised: every count from the bytes, by [`super::recount`].
+//! Tests the generator: counts each written batch with [`super::recount`] and compares with its expected counts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::recount::recount;
 use super::*;
 
-/// A directory of its own, gone at the end.
+/// A directory that is removed at the end of the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -52,7 +52,7 @@ fn bytes_of(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_batch_of_everything_counts_as_promised() {
+fn a_batch_with_every_kind_of_record_has_the_expected_counts() {
     let dir = Scratch::new();
     let plan = everything();
     let expected = generate(&plan, &dir.0).unwrap();
@@ -65,7 +65,7 @@ fn a_batch_of_everything_counts_as_promised() {
 }
 
 #[test]
-fn the_workload_keeps_its_shape_at_a_hundredth() {
+fn the_workload_keeps_its_shares_at_a_hundredth() {
     let dir = Scratch::new();
     let plan = Plan::workload_of(155_204);
     let expected = generate(&plan, &dir.0).unwrap();
@@ -76,7 +76,7 @@ fn the_workload_keeps_its_shape_at_a_hundredth() {
 }
 
 #[test]
-fn a_seed_gives_the_same_bytes_and_another_seed_others() {
+fn the_same_seed_produces_the_same_bytes_and_another_seed_others() {
     let (one, two, other) = (Scratch::new(), Scratch::new(), Scratch::new());
     let plan = Plan { rows: 3_000, internal: 60, existing: 800, production: 900, ..everything() };
     generate(&plan, &one.0).unwrap();
@@ -87,7 +87,7 @@ fn a_seed_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[test]
-fn a_smaller_batch_in_the_same_place_leaves_nothing_of_the_larger() {
+fn a_batch_replaces_a_larger_one_in_the_same_directory() {
     let (both, fresh) = (Scratch::new(), Scratch::new());
     let small = Plan {
         rows: 500,
@@ -112,12 +112,12 @@ fn a_smaller_batch_in_the_same_place_leaves_nothing_of_the_larger() {
 fn an_impossible_plan_writes_nothing() {
     let dir = Scratch::new();
     let error = generate(&Plan { both: 901, ..everything() }, &dir.0).unwrap_err();
-    assert!(error.to_string().contains("901 rows that are both"), "{error}");
+    assert!(error.to_string().contains("901 duplicates of both kinds"), "{error}");
     assert!(!dir.0.exists());
 }
 
 #[test]
-fn imported_again_everything_is_a_duplicate() {
+fn a_second_import_has_only_duplicates() {
     let dir = Scratch::new();
     let plan = everything();
     let expected = generate(&plan, &dir.0).unwrap().imported_again();
@@ -130,7 +130,7 @@ fn imported_again_everything_is_a_duplicate() {
 }
 
 #[test]
-fn shares_are_read_as_people_write_them() {
+fn a_share_is_a_number_of_rows_a_ratio_or_a_percentage() {
     for (text, share) in [
         ("310312", Share::Rows(310_312)),
         ("1_000", Share::Rows(1_000)),
@@ -146,7 +146,7 @@ fn shares_are_read_as_people_write_them() {
     }
 }
 
-/// Any plan that adds up, from its parts.
+/// A strategy for consistent plans.
 fn plans() -> impl Strategy<Value = Plan> {
     let layout = prop_oneof![4 => Just(LayoutKind::Mixed), 1 => Just(LayoutKind::Plain)];
     let compression = prop_oneof![
@@ -184,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_plan_counts_as_promised(plan in plans()) {
+    fn every_plan_has_the_expected_counts(plan in plans()) {
         prop_assert_eq!(plan.check(), Ok(()));
         let dir = Scratch::new();
         let expected = generate(&plan, &dir.0).unwrap();

@@ -1,10 +1,10 @@
-//! Names that stand in several files and must be the same: functions, the template, the state machines.
+//! Compares the names of functions between `functions/`, the template and the state machines.
 
 use std::collections::BTreeSet;
 
-use crate::{Context, Error, Result, project};
+use crate::{Context, Error, Result, project, statemachine};
 
-/// Every function is deployed, and every function that a state machine calls is handed to it.
+/// The template deploys every function, and gives each state machine the functions that it calls.
 pub(super) fn check() -> Result<()> {
     let template = read("template.yaml")?;
     let mut wrong = Vec::new();
@@ -16,14 +16,14 @@ pub(super) fn check() -> Result<()> {
     wrong.extend(
         deployed
             .difference(&built)
-            .map(|name| format!("template.yaml deploys functions/{name}, which is not there")),
+            .map(|name| format!("template.yaml deploys functions/{name}, which does not exist")),
     );
     let substitutions: BTreeSet<&str> = template
         .lines()
         .filter_map(|line| line.trim().split_once(": !GetAtt "))
         .map(|(name, _)| name)
         .collect();
-    for machine in super::definitions()? {
+    for machine in statemachine::definitions()? {
         let text = std::fs::read_to_string(&machine).context(|| format!("read {}", machine.display()))?;
         for name in after(&text, "${").filter(|name| !substitutions.contains(name)) {
             wrong.push(format!(
@@ -35,7 +35,7 @@ pub(super) fn check() -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::advice(wrong.join("; "))) }
 }
 
-/// The words that follow `mark`.
+/// The word after each `mark`.
 fn after<'a>(text: &'a str, mark: &'a str) -> impl Iterator<Item = &'a str> {
     let word = |rest: &'a str| {
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(rest.len());

@@ -1,14 +1,14 @@
-//! Finds the installed PostgreSQL, or gets it installed.
+//! Finds the installed PostgreSQL, or installs it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::{Error, Result, apt};
 
-/// What Onceload needs at least.
-pub const OLDEST: u32 = 15;
+/// The oldest major version that Onceload supports.
+pub(super) const OLDEST: u32 = 15;
 
-/// An installation: where its programs are, and its major version.
+/// An installation of PostgreSQL: the directory of its programs, and its major version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binaries {
     pub bin: PathBuf,
@@ -20,34 +20,34 @@ impl Binaries {
         self.bin.join(name)
     }
 
-    /// The newest installation, or the one of that major version. Installs one where that is allowed.
+    /// Finds the newest installation, or the one of a major version. Installs PostgreSQL if there is none.
     pub fn find(major: Option<u32>) -> Result<Self> {
-        if let Some(found) = newest(major) {
+        if let Some(found) = find_newest(major) {
             return Ok(found);
         }
         if let Some(major) = major {
             return Err(Error::advice(format!(
-                "the local database was made by PostgreSQL {major}, which is not installed: install it, or begin \
-                 anew with `cargo xtask down --wipe`"
+                "PostgreSQL {major} created the local database, but is not installed: install it, or remove the \
+                 database with `cargo xtask down --wipe`"
             )));
         }
         apt::install(&["postgresql"], "PostgreSQL's programs are not installed (initdb, postgres, psql)")?;
-        newest(None).ok_or_else(|| {
+        find_newest(None).ok_or_else(|| {
             Error::advice(format!(
-                "no PostgreSQL {OLDEST} or later found; if it is installed in an unusual place, set ONCELOAD_PG_BIN \
+                "found no PostgreSQL {OLDEST} or later; if it is installed in an unusual place, set ONCELOAD_PG_BIN \
                  to the directory of initdb"
             ))
         })
     }
 }
 
-fn newest(major: Option<u32>) -> Option<Binaries> {
-    let mut found: Vec<Binaries> = candidates().iter().filter_map(|bin| look(bin)).collect();
+fn find_newest(major: Option<u32>) -> Option<Binaries> {
+    let mut found: Vec<Binaries> = candidates().iter().filter_map(|bin| inspect(bin)).collect();
     found.retain(|it| major.map_or(it.major >= OLDEST, |major| it.major == major));
     found.into_iter().max_by_key(|it| it.major)
 }
 
-/// Directories where distributions and people put PostgreSQL's programs.
+/// Lists the directories where PostgreSQL's programs may be.
 fn candidates() -> Vec<PathBuf> {
     if let Some(chosen) = std::env::var_os("ONCELOAD_PG_BIN") {
         return vec![chosen.into()];
@@ -64,7 +64,7 @@ fn candidates() -> Vec<PathBuf> {
     all
 }
 
-fn look(bin: &Path) -> Option<Binaries> {
+fn inspect(bin: &Path) -> Option<Binaries> {
     if !["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).is_file()) {
         return None;
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::major_of;
 
     #[test]
-    fn the_major_version_is_read_from_what_the_server_says() {
+    fn the_major_version_is_read_from_the_output_of_version() {
         assert_eq!(major_of("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)"), Some(15));
         assert_eq!(major_of("postgres (PostgreSQL) 18beta1"), Some(18));
         assert_eq!(major_of("something else"), None);

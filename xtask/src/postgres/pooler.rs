@@ -1,5 +1,5 @@
-//! A private PgBouncer in transaction mode before a private PostgreSQL: what the functions may stand behind in
-//! production, and do stand behind in the tests.
+//! Starts a private PgBouncer in transaction mode in front of a private PostgreSQL. The tests run the functions through
+//! it, because production may.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,14 +10,14 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::{ADMIN, DATABASE, Postgres, ROLE, as_owner, free_port, owner};
+use super::{ADMIN, DATABASE, Postgres, ROLE, command_as_owner, find_owner, free_port};
 use crate::process::{self, Identity};
 use crate::{Context, Error, Result, apt, interrupt};
 
-/// In the pooler's environment, so that none is ever lost sight of.
+/// A variable in the pooler's environment, by which it can always be found.
 const MARK: &str = "ONCELOAD_POOLER";
 
-/// A running pooler. It stays when this value goes: [`Pooler::stop`] ends it.
+/// A running pooler. Dropping the value doesn't stop it; [`Pooler::stop`] does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pooler {
     pub process: Identity,
@@ -26,38 +26,38 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts a pooler before `server`, for every database of it, in the server's directory.
+    /// Starts a pooler for every database of `server`, in the server's directory.
     ///
-    /// Server connections are handed out in turn, so that two transactions of a client seldom meet the same one:
-    /// whatever leans on a session fails soon.
+    /// It hands out server connections in turn, so that two transactions of a client seldom get the same one: code that
+    /// depends on session state fails soon.
     pub fn start(server: &Postgres, port: Option<u16>) -> Result<Self> {
-        let program = find()?;
+        let program = find_program()?;
         let directory = &server.directory;
         process::kill_marked(MARK, &directory.to_string_lossy());
         let port = free_port(port)?;
         let users = directory.join("pgbouncer.users");
         let password = &server.password;
         let lines: String = [ADMIN, ROLE].iter().map(|role| format!("\"{role}\" \"{password}\"\n")).collect();
-        private_file(&users, &lines)?;
+        write_private_file(&users, &lines)?;
         let settings = directory.join("pgbouncer.ini");
-        private_file(&settings, &configuration(server, port, &users))?;
+        write_private_file(&settings, &configuration(server, port, &users))?;
         let log = directory.join("pgbouncer.log");
-        // It reports to standard error, as it has neither a log file nor a terminal of its own.
-        let process = process::start(as_owner(&program)?.arg(&settings).env(MARK, directory), &log)?;
+        // Without a log file, it logs to standard error.
+        let process = process::start(command_as_owner(&program)?.arg(&settings).env(MARK, directory), &log)?;
         let pooler = Self { process, port, password: password.clone() };
         let ready = interrupt::wait_until(Duration::from_secs(30), || {
             if pooler.process.is_alive() {
-                return Ok(pooler.answers(server));
+                return Ok(pooler.is_ready(server));
             }
             let last = process::tail(&log, 10);
-            Err(Error::advice(format!("PgBouncer did not start, see {}:\n{last}", log.display())))
+            Err(Error::advice(format!("PgBouncer did not start; see {}:\n{last}", log.display())))
         });
         match ready {
             Ok(true) => Ok(pooler),
             outcome => {
                 pooler.stop();
                 outcome?;
-                Err(Error::advice(format!("PgBouncer does not answer, see {}", log.display())))
+                Err(Error::advice(format!("PgBouncer does not answer; see {}", log.display())))
             }
         }
     }
@@ -67,7 +67,7 @@ impl Pooler {
         self.url_of(ROLE, DATABASE)
     }
 
-    /// For tests: the superuser, who may also ask the pooler itself (the database `pgbouncer`).
+    /// For tests: the superuser, who may also query the pooler's own database `pgbouncer`.
     pub fn admin_url(&self) -> String {
         self.url_of(ADMIN, "postgres")
     }
@@ -76,7 +76,7 @@ impl Pooler {
         format!("postgres://{role}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// Stops it at once: its clients are the functions, which are gone or going.
+    /// Stops it at once. Its clients, the functions, have ended or are about to.
     pub fn stop(&self) {
         self.process.signal(Signal::SIGTERM);
         if !self.process.wait_gone(Duration::from_secs(5)) {
@@ -85,7 +85,7 @@ impl Pooler {
         }
     }
 
-    fn answers(&self, server: &Postgres) -> bool {
+    fn is_ready(&self, server: &Postgres) -> bool {
         let mut psql = Command::new(server.bin.join("psql"));
         psql.args(["-X", "-q", "-c", "SELECT 1", &self.url()]).stdin(Stdio::null());
         psql.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
@@ -116,28 +116,26 @@ fn configuration(server: &Postgres, port: u16, users: &Path) -> String {
 }
 
 /// Writes a file that only the server's owner may read.
-fn private_file(path: &Path, text: &str) -> Result<()> {
+fn write_private_file(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).context(|| format!("write {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).context(|| "protect a password")?;
-    if let Some(owner) = owner()? {
+    if let Some(owner) = find_owner()? {
         chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))
             .context(|| format!("give {} to {}", path.display(), owner.name))?;
     }
     Ok(())
 }
 
-/// The installed program; installed now where there is none and that is allowed.
-fn find() -> Result<PathBuf> {
-    if let Some(found) = look() {
+/// Finds the installed program, or installs it.
+fn find_program() -> Result<PathBuf> {
+    if let Some(found) = find_installed() {
         return Ok(found);
     }
-    apt::install(&["pgbouncer"], "PgBouncer is not installed, through which the tests run")?;
-    look().ok_or_else(|| {
-        Error::advice("PgBouncer's program is not found in PATH, /usr/sbin or /usr/local/sbin")
-    })
+    apt::install(&["pgbouncer"], "the tests need PgBouncer, which is not installed")?;
+    find_installed().ok_or_else(|| Error::advice("found no pgbouncer in PATH, /usr/sbin or /usr/local/sbin"))
 }
 
-fn look() -> Option<PathBuf> {
+fn find_installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(usual).map(|it| it.join("pgbouncer")).find(|it| it.is_file())

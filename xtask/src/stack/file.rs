@@ -1,4 +1,4 @@
-//! `stack.json`: all that is needed to drive a stack from outside, by boto3, the AWS command line and curl.
+//! `stack.json`: the addresses and credentials that boto3, the AWS command line and curl need to use a stack.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::provision::Merchant;
 use crate::{Context, Result, project};
 
-/// The members that are promised in DESIGN.md, in their order.
+/// The content of `stack.json`. Scripts read its members by name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StackFile {
     pub api_url: String,
@@ -17,17 +17,18 @@ pub struct StackFile {
     pub region: String,
     pub bucket: String,
     pub state_machine_arn: String,
-    /// The machine of rollbacks and exports, once there is one.
+    /// The state machine of rollbacks, verifications and exports.
     pub maintenance_state_machine_arn: Option<String>,
     pub users: Vec<User>,
     pub merchants: Vec<Merchant>,
 }
 
+/// A demo user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct User {
     pub email: String,
     pub user_id: String,
-    /// An ID token, good for 24 hours; the next `up` writes a fresh one.
+    /// An ID token. It is valid for 24 hours, and the next `up` writes a new one.
     pub token: String,
 }
 
@@ -35,7 +36,7 @@ impl StackFile {
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("stack.json");
         let text = fs::read(&path).context(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&text).context(|| format!("understand {}", path.display()))
+        serde_json::from_slice(&text).context(|| format!("parse {}", path.display()))
     }
 
     pub(super) fn write(&self, directory: &Path) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What `up` remembers for `down` and for the next `up`: `state.json` beside `stack.json`.
+//! `state.json`: what `up` remembers for `down` and for the next `up`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,18 +12,20 @@ use crate::postgres::{Pooler, Postgres};
 use crate::process::Identity;
 use crate::{Context, Error, Result, interrupt, project, say};
 
-/// Processes that were started, and things that should be the same next time.
+/// The processes of a stack, and what the next start should use again.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct State {
+    /// The stack's directory when this was written.
+    directory: PathBuf,
     pub postgres: Option<Postgres>,
     pub pooler: Option<Pooler>,
     pub engine: Option<Engine>,
-    /// What the running engine was started from.
+    /// A hash of the files that the running engine was started from.
     pub engine_code: String,
     pub deployed: Option<Deployed>,
     pub logins: Vec<Login>,
-    /// The ports of last time, taken again if they are free.
+    /// The ports of the last start. The next start takes them again if they are free.
     pub postgres_port: Option<u16>,
     pub pooler_port: Option<u16>,
     pub engine_port: Option<u16>,
@@ -31,39 +33,48 @@ pub(super) struct State {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Deployed {
-    /// An engine that was started anew knows nothing.
+    /// The engine that was deployed to. A new engine is empty.
     pub engine: Identity,
     pub fingerprint: String,
     pub deployment: Deployment,
 }
 
 impl State {
-    /// What is remembered; nothing if nothing is, or if another version of us wrote it.
-    pub fn load(directory: &Path) -> Self {
-        let mut state: Self = fs::read(path(directory))
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default();
-        // After a reboot, or after somebody else stopped them.
+    /// Reads what is remembered; that is nothing if the file is missing or another version of xtask wrote it.
+    pub(super) fn load(directory: &Path) -> Self {
+        let text = fs::read(path(directory)).unwrap_or_default();
+        let mut state: Self = serde_json::from_slice(&text).unwrap_or_default();
+        // The processes may have ended since, by a reboot or by hand.
         state.postgres = state.postgres.filter(|it| it.process.is_alive());
         state.pooler = state.pooler.filter(|it| it.process.is_alive());
         state.engine = state.engine.filter(|it| it.process.is_alive());
-        state
+        if state.directory == directory { state } else { state.leave_elsewhere() }
     }
 
-    pub fn save(&self, directory: &Path) -> Result<()> {
+    /// The state of a checkout that was moved or copied together with its `target/`. A copy leaves the original's
+    /// processes alone. After a move nobody else would stop them.
+    fn leave_elsewhere(mut self) -> Self {
+        if !self.directory.exists() {
+            self.stop_engine();
+            self.stop_postgres();
+        }
+        Self::default()
+    }
+
+    pub(super) fn save(&mut self, directory: &Path) -> Result<()> {
+        self.directory = directory.to_path_buf();
         let text = serde_json::to_vec_pretty(self).context(|| "write state.json")?;
         project::write_atomically(&path(directory), &text)
     }
 
-    pub fn stop_engine(&mut self) {
+    pub(super) fn stop_engine(&mut self) {
         if let Some(engine) = self.engine.take() {
             engine.stop();
         }
     }
 
-    /// The server, and what stands before it.
-    pub fn stop_postgres(&mut self) {
+    /// Stops the pooler and the server behind it.
+    pub(super) fn stop_postgres(&mut self) {
         if let Some(pooler) = self.pooler.take() {
             pooler.stop();
         }
@@ -77,27 +88,50 @@ fn path(directory: &Path) -> PathBuf {
     directory.join("state.json")
 }
 
-/// One of us at a time works on a directory; the others wait. Ends when the value goes.
+/// Lets one command at a time work on a directory; the others wait. The lock ends when the file is dropped.
 pub(super) fn lock(directory: &Path) -> Result<File> {
     fs::create_dir_all(directory.join("logs")).context(|| format!("create {}", directory.display()))?;
     let path = directory.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.context(|| format!("open {}", path.display()))?;
-    // Without a look at interrupts: `down` after one must get through.
+    // Not `wait_until`, which an interrupt ends: `down` must still run after one.
     if file.try_lock().is_ok() {
         return Ok(file);
     }
-    let mut told = false;
+    let mut announced = false;
     let locked = interrupt::wait_until(Duration::from_secs(3600), || {
         let taken = file.try_lock().is_ok();
-        if !taken && !told {
+        if !taken && !announced {
             say::line(format_args!(
-                "Waiting for another `cargo xtask` that works on {} ...",
+                "Waiting for another `cargo xtask` that uses {} ...",
                 directory.display()
             ));
-            told = true;
+            announced = true;
         }
         Ok(taken)
     })?;
-    if locked { Ok(file) } else { Err(Error::advice(format!("{} stays locked", directory.display()))) }
+    if locked {
+        Ok(file)
+    } else {
+        Err(Error::advice(format!("another `cargo xtask` kept {} locked for an hour", directory.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copied_checkout_does_not_take_the_original_s_processes_for_its_own() {
+        let scratch = std::env::temp_dir().join(format!("onceload-state-{}", std::process::id()));
+        let (original, copy) = (scratch.join("original"), scratch.join("copy"));
+        fs::create_dir_all(&original).unwrap();
+        fs::create_dir_all(&copy).unwrap();
+        let mut state = State { postgres_port: Some(5432), ..State::default() };
+        state.save(&original).unwrap();
+        fs::copy(path(&original), path(&copy)).unwrap();
+        assert_eq!(State::load(&original).postgres_port, Some(5432));
+        assert_eq!(State::load(&copy).postgres_port, None);
+        fs::remove_dir_all(&scratch).unwrap();
+    }
 }
