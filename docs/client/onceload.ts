@@ -1,14 +1,14 @@
 /**
- * How a page talks to Onceload so that a double click, a retry or a second tab never makes a second thing.
- * No framework and no dependency: browsers, and Node.js 20. See README.md beside it.
+ * A client of Onceload for web pages. A double click, a retry or a second tab never does the same work twice.
+ * It needs no framework and no dependency, and runs in browsers and in Node.js 20. See README.md beside it.
  */
 
 export interface Client {
   /** The API's address, such as https://abc123.execute-api.eu-west-1.amazonaws.com */
   baseUrl: string;
-  /** A fresh ID token. */
+  /** Returns a valid ID token. */
   token: () => string | Promise<string>;
-  /** How often a request is tried before its failure is the user's to see. */
+  /** How often a request is tried before the user sees its failure. */
   attempts?: number;
   fetch?: typeof fetch;
   sleep?: (milliseconds: number) => Promise<void>;
@@ -16,15 +16,15 @@ export interface Client {
 
 export interface Answer {
   status: number;
-  /** True if this is the kept answer of an earlier try. */
+  /** True if this is the stored answer to an earlier try. */
   replayed: boolean;
   body: any;
 }
 
 /**
- * One thing that the user wants, such as one form on the screen. Its key goes with every try. It is renewed when the
- * user has changed what is asked for, and once there is a final answer; not when the network has failed, because then
- * nobody knows whether the thing was done.
+ * One thing that the user wants, such as one form on the screen. Every try of it sends the same key. A changed request
+ * gets a new key, and so does the first request after a final answer. A lost connection or a server error is not final:
+ * the work may have been done.
  */
 export class Intent {
   private key = "";
@@ -38,19 +38,19 @@ export class Intent {
     return this.key;
   }
 
-  /** There is a final answer to the request with this key. */
-  finished(key: string): void {
+  /** Ends the use of a key, after a final answer. */
+  finish(key: string): void {
     if (this.key === key) this.key = "";
   }
 }
 
-/** POST, tried again while that may help. Throws if there was no answer at all. */
+/** Sends a POST, and tries again while that may help. Throws if there was no answer at all. */
 export async function post(client: Client, intent: Intent, path: string, body: unknown): Promise<Answer> {
   const text = JSON.stringify(body);
   const key = intent.keyFor(`${path}\n${text}`);
   const headers = { "idempotency-key": key, "content-type": "application/json" };
-  const { response, parsed } = await tried(client, () => send(client, "POST", path, headers, text));
-  if (!mayHelp(response.status, parsed)) intent.finished(key);
+  const { response, parsed } = await retry(client, () => send(client, "POST", path, headers, text));
+  if (isFinal(response.status, parsed)) intent.finish(key);
   return { status: response.status, replayed: response.headers.get("idempotent-replayed") === "true", body: parsed };
 }
 
@@ -66,31 +66,31 @@ export interface Start {
 export interface Started {
   jobId: string;
   statusUrl: string;
-  /** What to tell the user if it is one that was running already. */
+  /** A message for the user if this import was already running. */
   message?: string;
 }
 
-/** Starts an import and returns at once. If one is running, that one is what there is to follow. */
+/** Starts an import and returns at once. If one is already running, returns that one. */
 export async function startImport(client: Client, intent: Intent, start: Start): Promise<Started> {
   const { status, body } = await post(client, intent, "/imports/queue-processing", start);
   if (status === 202) return { jobId: body.jobId, statusUrl: body.statusUrl };
   if (status === 409 && body?.status === "processing" && body.jobId) {
     return { jobId: body.jobId, statusUrl: body.statusUrl, message: busy(body.elapsedMinutes) };
   }
-  throw new Error(said(body) ?? `The import could not be started (${status}).`);
+  throw new Error(messageOf(body) ?? `The import could not be started (${status}).`);
 }
 
 export function busy(minutes: number): string {
   return `An import is already processing (started ${minutes} minutes ago). Please wait for it to complete, or try again in a few minutes.`;
 }
 
-/** For a page that loads: the user's own import, if one is running. */
+/** Finds the user's own import if one is running, for a page that loads. */
 export async function ownImport(client: Client): Promise<Started | undefined> {
   const own = await get(client, "/imports/queue-processing");
   return own.status === "processing" && own.jobId ? { jobId: own.jobId, statusUrl: own.statusUrl } : undefined;
 }
 
-/** Shows every state of an import until it waits for approval or is over, and returns the last. */
+/** Shows every state of an import until it waits for approval or has ended. Returns the last state. */
 export async function follow(
   client: Client,
   statusUrl: string,
@@ -107,21 +107,22 @@ export async function follow(
 }
 
 async function get(client: Client, path: string): Promise<any> {
-  const { response, parsed } = await tried(client, () => send(client, "GET", path, {}));
+  const { response, parsed } = await retry(client, () => send(client, "GET", path, {}));
   if (response.ok) return parsed;
-  throw new Error(said(parsed) ?? `${path}: ${response.status}`);
+  throw new Error(messageOf(parsed) ?? `${path}: ${response.status}`);
 }
 
-/** The first answer that is final, or the last there is. */
-async function tried(client: Client, ask: () => Promise<Response>): Promise<{ response: Response; parsed: any }> {
+/** Sends a request until an answer is final or the attempts are used up. Returns the last answer. */
+async function retry(client: Client, ask: () => Promise<Response>): Promise<{ response: Response; parsed: any }> {
   for (let attempt = 1; ; attempt += 1) {
     const last = attempt >= (client.attempts ?? 5);
     let retryAfter: string | null = null;
     try {
       const response = await ask();
       const text = await response.text();
+      // Throws for what is not JSON, such as a proxy's error page: that is tried again, too.
       const parsed = text === "" ? undefined : JSON.parse(text);
-      if (last || !mayHelp(response.status, parsed)) return { response, parsed };
+      if (last || isFinal(response.status, parsed)) return { response, parsed };
       retryAfter = response.headers.get("retry-after");
     } catch (error) {
       if (last) throw error;
@@ -141,13 +142,16 @@ async function send(
   return (client.fetch ?? fetch)(client.baseUrl + path, { method, headers: { ...headers, authorization }, body });
 }
 
-/** Whether the same request may fare better later: overload, and a first try that is still at work. */
-function mayHelp(status: number, body: any): boolean {
-  const atWork = status === 409 && body?.type === "urn:onceload:problem:request-in-progress";
-  return atWork || [429, 502, 503, 504].includes(status);
+/**
+ * Whether the same request would get the same answer again. Overload and a first try that is still running pass. A
+ * server error says nothing about the work: the gateway answers 500 if a function dies after its COMMIT.
+ */
+function isFinal(status: number, body: any): boolean {
+  const inProgress = status === 409 && body?.type === "urn:onceload:problem:request-in-progress";
+  return !inProgress && ![429, 500, 502, 503, 504].includes(status);
 }
 
-/** Twice as long each time, up to half a minute, with jitter; never shorter than the server asks for. */
+/** Waits twice as long each time, up to half a minute, with jitter, and never shorter than the server asks for. */
 async function pause(client: Client, attempt: number, retryAfter: string | null): Promise<void> {
   const backoff = Math.min(500 * 2 ** (attempt - 1), 30_000) * (0.5 + Math.random() / 2);
   const asked = Number(retryAfter ?? 0) * 1000 || 0;
@@ -158,7 +162,7 @@ function sleep(milliseconds: number): Promise<void> {
   return new Promise((done) => setTimeout(done, milliseconds));
 }
 
-/** What a problem document (RFC 9457) says to people. */
-function said(body: any): string | undefined {
+/** The text of a problem document (RFC 9457) that is meant for people. */
+function messageOf(body: any): string | undefined {
   return body?.errors?.[0]?.detail ?? body?.detail ?? body?.error ?? body?.message;
 }
