@@ -7,7 +7,6 @@ const WARM_UP: Duration = Duration::from_secs(20);
 
 /// The pace in units per second, if at that pace `all` takes longer than `budget`. What can't finish is given up
 /// early: an aborted transaction of 14 minutes is 14 minutes of dead rows.
-#[allow(clippy::cast_precision_loss)] // Counts are far below 2^53, where f64 is exact.
 pub fn too_slow(elapsed: Duration, budget: Duration, done: i64, all: i64) -> Option<f64> {
     if elapsed <= WARM_UP || done <= 0 {
         return None;

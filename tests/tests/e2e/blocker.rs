@@ -9,14 +9,14 @@ use std::path::Path;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// An open transaction that holds a lock.
-pub struct Blocker {
+pub(crate) struct Blocker {
     client: Client,
     backend: String,
 }
 
 impl Blocker {
     /// Opens a transaction and takes the lock with this statement.
-    pub async fn hold(stack: &Stack, sql: &str) -> Self {
+    pub(crate) async fn hold(stack: &Stack, sql: &str) -> Self {
         let client = stack.database().await;
         let backend = value(&client, "SELECT pg_backend_pid()").await;
         client
@@ -27,7 +27,7 @@ impl Blocker {
     }
 
     /// Waits until a function waits for the lock and returns the port of its end of the connection.
-    pub async fn wait_for_waiter(&self, stack: &Stack) -> u16 {
+    pub(crate) async fn wait_for_waiter(&self, stack: &Stack) -> u16 {
         let watcher = stack.database().await;
         let sql = format!(
             "SELECT client_port FROM pg_stat_activity
@@ -45,7 +45,7 @@ impl Blocker {
     }
 
     /// Rolls the transaction back.
-    pub async fn release(self) {
+    pub(crate) async fn release(self) {
         self.client.batch_execute("ROLLBACK").await.expect("the lock is given back");
     }
 }
@@ -68,7 +68,7 @@ async fn find_client_port(pooler: &str, port: u16) -> u16 {
 
 /// Waits until the job queues behind `busy`, releases that one, and holds the loader where it deletes the rejects of an
 /// earlier load.
-pub async fn hold_loader_at_rejects(merchant: &Merchant, job: &str, busy: &str) -> Blocker {
+pub(crate) async fn hold_loader_at_rejects(merchant: &Merchant, job: &str, busy: &str) -> Blocker {
     until("the queue", async || {
         (merchant.import(job).await["phase"] == json!("waiting_for_merchant")).then_some(())
     })
@@ -86,7 +86,7 @@ pub async fn hold_loader_at_rejects(merchant: &Merchant, job: &str, busy: &str) 
 }
 
 /// Kills the function process of this stack that has this port and returns the function's name.
-pub fn kill_function(stack: &Stack, port: u16) -> String {
+pub(crate) fn kill_function(stack: &Stack, port: u16) -> String {
     let inode = find_inode(port).expect("the function's socket");
     let pid = find_owner(&format!("socket:[{inode}]")).expect("the function's process");
     let process = Path::new("/proc").join(pid.to_string());

@@ -11,39 +11,39 @@ static VALIDITY: Mutex<()> = Mutex::const_new(());
 const PASSWORD: &str = "Aa-1-only-for-this-test";
 
 /// The claims of a token; the signature is not verified.
-pub fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a payload");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).expect("base64")).expect("claims")
 }
 
 /// The user pool that the API trusts, or another one.
-pub struct Pool<'a> {
+pub(crate) struct Pool<'a> {
     stack: &'a Stack,
     id: String,
 }
 
 impl<'a> Pool<'a> {
     /// The pool that issued the demo users' tokens.
-    pub fn trusted(stack: &'a Stack) -> Self {
+    pub(crate) fn trusted(stack: &'a Stack) -> Self {
         let issuer = claims(stack.token(0))["iss"].as_str().expect("iss").to_owned();
         let id = issuer.rsplit('/').next().expect("a pool").to_owned();
         Self { stack, id }
     }
 
     /// A new pool that the API does not trust.
-    pub async fn foreign(stack: &'a Stack) -> Self {
+    pub(crate) async fn foreign(stack: &'a Stack) -> Self {
         let made = call(stack, "CreateUserPool", json!({ "PoolName": "somebody else's" })).await;
         Self { stack, id: made["UserPool"]["Id"].as_str().expect("a pool").to_owned() }
     }
 
     /// A token for the API's own audience.
-    pub async fn issue_token(&self, email: &str) -> String {
+    pub(crate) async fn issue_token(&self, email: &str) -> String {
         let _alone = VALIDITY.lock().await;
         self.sign_in(&self.trusted_client(), email).await
     }
 
     /// A token for the API's own audience that is valid for two seconds.
-    pub async fn issue_short_lived_token(&self, email: &str) -> String {
+    pub(crate) async fn issue_short_lived_token(&self, email: &str) -> String {
         let _alone = VALIDITY.lock().await;
         let client = self.trusted_client();
         self.set_validity(&client, "seconds", 2).await;
@@ -66,7 +66,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Adds a client to the pool, which is another audience.
-    pub async fn add_client(&self) -> String {
+    pub(crate) async fn add_client(&self) -> String {
         let made = call(
             self.stack,
             "CreateUserPoolClient",
@@ -80,7 +80,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Adds a user.
-    pub async fn add_user(&self, email: &str, verified: bool) {
+    pub(crate) async fn add_user(&self, email: &str, verified: bool) {
         let attributes = json!([
             { "Name": "email", "Value": email },
             { "Name": "email_verified", "Value": verified.to_string() },
@@ -95,7 +95,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Signs the user in and returns an ID token.
-    pub async fn sign_in(&self, client: &str, email: &str) -> String {
+    pub(crate) async fn sign_in(&self, client: &str, email: &str) -> String {
         let parameters = json!({ "USERNAME": email, "PASSWORD": PASSWORD });
         let signed_in = call(
             self.stack,

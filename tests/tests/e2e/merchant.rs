@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-pub struct Merchant {
+pub(crate) struct Merchant {
     pub id: Uuid,
     pub stack: Stack,
     pub db: Client,
@@ -18,7 +18,7 @@ pub struct Merchant {
 
 /// How an execution ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub status: ExecutionStatus,
     pub output: Value,
     pub error: String,
@@ -26,11 +26,11 @@ pub struct Ended {
 }
 
 impl Merchant {
-    pub async fn new(name: &str) -> Self {
+    pub(crate) async fn new(name: &str) -> Self {
         Self::on(Stack::connect().await, name).await
     }
 
-    pub async fn on(stack: Stack, name: &str) -> Self {
+    pub(crate) async fn on(stack: Stack, name: &str) -> Self {
         let (id, db) = (Uuid::now_v7(), stack.database().await);
         let user = &stack.file.users[0].user_id;
         db.batch_execute(&format!(
@@ -43,7 +43,7 @@ impl Merchant {
     }
 
     /// Adds a member and returns a token and the user's id. The demo users are busy with other tests.
-    pub async fn new_member(&self) -> (String, String) {
+    pub(crate) async fn new_member(&self) -> (String, String) {
         let email = format!("{}@example.com", Uuid::now_v7());
         let pool = Pool::trusted(&self.stack);
         pool.add_user(&email, true).await;
@@ -62,7 +62,7 @@ impl Merchant {
     }
 
     /// A token of a user whose email address is not verified.
-    pub async fn unverified(&self) -> String {
+    pub(crate) async fn unverified(&self) -> String {
         let email = format!("{}@example.com", Uuid::now_v7());
         let pool = Pool::trusted(&self.stack);
         pool.add_user(&email, false).await;
@@ -72,12 +72,12 @@ impl Merchant {
     // ------------------------------------------------------------ objects
 
     /// `{root}/{merchant}/{name}`
-    pub fn key(&self, root: &str, name: &str) -> String {
+    pub(crate) fn key(&self, root: &str, name: &str) -> String {
         format!("{root}/{}/{name}", self.id)
     }
 
     /// Uploads an object and returns its version.
-    pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
+    pub(crate) async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
         let body = aws_sdk_s3::primitives::ByteStream::from(body.into());
         let put = self.stack.s3.put_object().bucket(&self.stack.file.bucket).key(key).body(body).send().await;
         put.expect("an upload").version_id.expect("the bucket keeps versions")
@@ -86,13 +86,13 @@ impl Merchant {
     // ------------------------------------------------------------ executions
 
     /// Starts an execution of the import's state machine and returns its ARN.
-    pub async fn start_execution(&self, input: &Value) -> String {
+    pub(crate) async fn start_execution(&self, input: &Value) -> String {
         let machine = &self.stack.file.state_machine_arn;
         let started = self.stack.states.start_execution().state_machine_arn(machine).input(input.to_string());
         started.send().await.expect("an execution").execution_arn
     }
 
-    pub async fn wait_for_end(&self, execution: &str) -> Ended {
+    pub(crate) async fn wait_for_end(&self, execution: &str) -> Ended {
         until("the end of the execution", async || {
             let found = self.stack.states.describe_execution().execution_arn(execution).send().await;
             let found = found.expect("the execution");
@@ -107,7 +107,7 @@ impl Merchant {
     }
 
     /// Waits for the end of the job's execution.
-    pub async fn execution_of(&self, job: &str) -> Ended {
+    pub(crate) async fn execution_of(&self, job: &str) -> Ended {
         let sql = format!("SELECT execution_arn FROM onceload.codes_import_jobs WHERE id = '{job}'");
         self.wait_for_end(&value(&self.db, &sql).await).await
     }
@@ -146,20 +146,20 @@ impl Merchant {
 
     // ------------------------------------------------------------ the API, as its operator
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.stack.get(Some(self.stack.token(0)), path).await
     }
 
-    pub async fn post(&self, path: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: impl ToString) -> Answer {
         self.stack.post(Some(self.stack.token(0)), path, body).await
     }
 
-    pub async fn delete(&self, path: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn delete(&self, path: &str, body: impl ToString) -> Answer {
         self.stack.delete(Some(self.stack.token(0)), path, body).await
     }
 
     /// Waits until the merchant has so many imports, stand-ins not counted, and returns them, oldest first.
-    pub async fn imports(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn imports(&self, count: usize) -> Vec<Value> {
         let path = format!("/imports?merchant_id={}&limit=100", self.id);
         let mut found = until(&format!("{count} imports"), async || {
             let answer = self.get(&path).await;
@@ -175,24 +175,24 @@ impl Merchant {
     }
 
     /// Waits for the merchant's only import and returns its id.
-    pub async fn only_import(&self) -> String {
+    pub(crate) async fn only_import(&self) -> String {
         id_of(&self.imports(1).await[0])
     }
 
-    pub async fn import(&self, job: &str) -> Value {
+    pub(crate) async fn import(&self, job: &str) -> Value {
         let answer = self.get(&format!("/imports/{job}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body
     }
 
-    pub async fn files(&self, job: &str) -> Vec<Value> {
+    pub(crate) async fn files(&self, job: &str) -> Vec<Value> {
         let answer = self.get(&format!("/imports/{job}/files")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.body["files"].as_array().cloned().expect("files")
     }
 
     /// Waits for the import's status; fails at once if the import ends in another one.
-    pub async fn wait_for_status(&self, job: &str, status: &str) -> Value {
+    pub(crate) async fn wait_for_status(&self, job: &str, status: &str) -> Value {
         until(&format!("import {job} in state {status}"), async || {
             let found = self.import(job).await;
             let is = found["status"].as_str().unwrap_or_default();
@@ -204,7 +204,7 @@ impl Merchant {
     }
 
     /// Waits until the import awaits approval again, after it has loaded and checked again so many times.
-    pub async fn wait_for_next_approval(&self, job: &str, restaged: u32, rechecked: u32) -> Value {
+    pub(crate) async fn wait_for_next_approval(&self, job: &str, restaged: u32, rechecked: u32) -> Value {
         let sql = format!(
             "SELECT status, restage_count, recheck_count, error_message FROM onceload.codes_import_jobs WHERE id = '{job}'"
         );
@@ -221,17 +221,17 @@ impl Merchant {
     }
 
     /// Approves so many codes.
-    pub async fn approve(&self, job: &str, clean: u64) -> Answer {
+    pub(crate) async fn approve(&self, job: &str, clean: u64) -> Answer {
         let body = json!({ "confirm": "YES", "clean_count": clean });
         self.post(&format!("/imports/{job}/approve"), body).await
     }
 
-    pub async fn cancel(&self, job: &str) -> Answer {
+    pub(crate) async fn cancel(&self, job: &str) -> Answer {
         self.post(&format!("/imports/{job}/cancel"), "").await
     }
 
     /// Uploads a file that starts an import and waits until it awaits approval.
-    pub async fn upload_for_approval(&self, name: &str, body: impl Into<Vec<u8>>) -> String {
+    pub(crate) async fn upload_for_approval(&self, name: &str, body: impl Into<Vec<u8>>) -> String {
         self.put(&self.key("import", name), body).await;
         let job = self.only_import().await;
         self.wait_for_status(&job, "awaiting_approval").await;
@@ -241,19 +241,19 @@ impl Merchant {
     // ------------------------------------------------------------ the database
 
     /// Inserts codes that no import brought.
-    pub async fn add_codes<T: AsRef<str>>(&self, codes: &[T]) {
+    pub(crate) async fn add_codes<T: AsRef<str>>(&self, codes: &[T]) {
         let values: Vec<String> =
             codes.iter().map(|code| format!("('{}', '{}')", self.id, code.as_ref())).collect();
         let sql = format!("INSERT INTO onceload.codes (merchant_id, code) VALUES {}", values.join(", "));
         self.db.batch_execute(&sql).await.expect("codes");
     }
 
-    pub async fn count_codes(&self) -> u64 {
+    pub(crate) async fn count_codes(&self) -> u64 {
         let sql = format!("SELECT count(*) FROM onceload.codes WHERE merchant_id = '{}'", self.id);
         value(&self.db, &sql).await.parse().expect("a count")
     }
 
-    pub async fn count_codes_of(&self, job: &str) -> u64 {
+    pub(crate) async fn count_codes_of(&self, job: &str) -> u64 {
         let sql = format!(
             "SELECT count(*) FROM onceload.codes WHERE merchant_id = '{}' AND import_job_id = '{job}'",
             self.id
@@ -262,7 +262,7 @@ impl Merchant {
     }
 
     /// The job's staging tables of one kind: buckets `b` or side tables `d`.
-    pub async fn staging_tables(&self, job: &str, kind: char) -> Vec<String> {
+    pub(crate) async fn staging_tables(&self, job: &str, kind: char) -> Vec<String> {
         let hex = job.replace('-', "");
         let sql = format!(
             "SELECT relname FROM pg_class WHERE relnamespace = 'onceload_staging'::regnamespace
@@ -277,7 +277,7 @@ impl Merchant {
     }
 
     /// Inserts a stand-in for another import, which holds the merchant's lease until [`Merchant::release`].
-    pub async fn occupy(&self) -> String {
+    pub(crate) async fn occupy(&self) -> String {
         let id = Uuid::now_v7();
         let sql = format!(
             "INSERT INTO onceload.codes_import_jobs (id, merchant_id, status, phase, leased, source_info, heartbeat_at)
@@ -288,7 +288,7 @@ impl Merchant {
         id.to_string()
     }
 
-    pub async fn release(&self, job: &str) {
+    pub(crate) async fn release(&self, job: &str) {
         let sql = format!(
             "UPDATE onceload.codes_import_jobs SET status = 'failed', phase = 'failed', leased = false, finished_at = now(),
                     error_message = 'stood in for another import' WHERE id = '{job}'"
@@ -300,7 +300,7 @@ impl Merchant {
 
     /// Waits until every execution has ended and every message is delivered, and asserts that every import is final and no
     /// lease is held. Returns how many executions there were. Every test ends with it.
-    pub async fn wait_for_rest(&self) -> usize {
+    pub(crate) async fn wait_for_rest(&self) -> usize {
         let executions = until("the end of all executions", async || {
             let executions = self.executions().await;
             executions.iter().all(|(_, running)| !running).then_some(executions)
@@ -327,11 +327,11 @@ impl Merchant {
     }
 }
 
-pub fn id_of(job: &Value) -> String {
+pub(crate) fn id_of(job: &Value) -> String {
     job["job_id"].as_str().expect("job_id").to_owned()
 }
 
 /// The named counts of an import; a missing one is -1.
-pub fn counts<const N: usize>(job: &Value, names: [&str; N]) -> [i64; N] {
+pub(crate) fn counts<const N: usize>(job: &Value, names: [&str; N]) -> [i64; N] {
     names.map(|name| job["counts"][name].as_i64().unwrap_or(-1))
 }

@@ -13,7 +13,7 @@ use xtask::stack::StackFile;
 
 /// The contents of `stack.json`, and clients for them.
 #[derive(Clone)]
-pub struct Stack {
+pub(crate) struct Stack {
     pub directory: PathBuf,
     pub file: StackFile,
     pub s3: aws_sdk_s3::Client,
@@ -24,7 +24,7 @@ pub struct Stack {
 
 /// A response of the API.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub content_type: String,
     pub request_id: Option<String>,
@@ -37,13 +37,13 @@ pub struct Answer {
 
 impl Answer {
     /// Whether this is the stored response to an earlier request with the same key.
-    pub fn replayed(&self) -> bool {
+    pub(crate) fn replayed(&self) -> bool {
         self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
     }
 }
 
 impl Stack {
-    pub async fn connect() -> Self {
+    pub(crate) async fn connect() -> Self {
         let path = std::env::var("ONCELOAD_STACK")
             .expect("these tests need a running stack: `cargo xtask test --only e2e` brings one up");
         let path = PathBuf::from(path);
@@ -73,29 +73,35 @@ impl Stack {
     }
 
     /// Opens a database connection in the functions' role.
-    pub async fn database(&self) -> Client {
+    pub(crate) async fn database(&self) -> Client {
         onceload_tests::db::connect(&self.file.database_url).await
     }
 
     /// The token of the first or the second demo user.
-    pub fn token(&self, user: usize) -> &str {
+    pub(crate) fn token(&self, user: usize) -> &str {
         &self.file.users[user].token
     }
 
-    pub async fn get(&self, token: Option<&str>, path: &str) -> Answer {
+    pub(crate) async fn get(&self, token: Option<&str>, path: &str) -> Answer {
         self.call(token, path, None).await
     }
 
-    pub async fn post(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn post(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
         self.call(token, path, Some(body.to_string())).await
     }
 
-    pub async fn delete(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn delete(&self, token: Option<&str>, path: &str, body: impl ToString) -> Answer {
         self.send(token, "DELETE", path, &[], Some(body.to_string())).await
     }
 
     /// Sends a POST with an `Idempotency-Key`.
-    pub async fn post_with_key(&self, token: &str, path: &str, key: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn post_with_key(
+        &self,
+        token: &str,
+        path: &str,
+        key: &str,
+        body: impl ToString,
+    ) -> Answer {
         let headers = [("idempotency-key", key)];
         self.send(Some(token), "POST", path, &headers, Some(body.to_string())).await
     }
@@ -106,7 +112,7 @@ impl Stack {
     }
 
     /// Sends a request and records the response, which is compared with `docs/openapi.yaml` after the run.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         token: Option<&str>,
         method: &str,
@@ -173,6 +179,6 @@ impl Stack {
 }
 
 /// Probes until there is an answer.
-pub async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
     wait::until(what, Duration::from_millis(150), probe).await
 }

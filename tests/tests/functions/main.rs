@@ -5,8 +5,7 @@
     clippy::disallowed_methods,
     reason = "a test reads its environment and this machine's clock, and writes SQL of its own"
 )]
-// Clippy allows unwrap in test functions, but not in their helpers.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "clippy allows it in test functions, but not in their helpers")]
 
 mod process;
 

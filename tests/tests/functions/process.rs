@@ -7,10 +7,10 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
 /// A function's process; dropping the value kills it.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    pub fn start(world: &World, step: &str, input: &Value) -> Self {
+    pub(crate) fn start(world: &World, step: &str, input: &Value) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_step"))
             .args([step, &input.to_string()])
             .env("DATABASE_URL", world.db.url())
@@ -26,14 +26,14 @@ impl Process {
     }
 
     /// Sends SIGKILL: no destructor runs, and no connection is closed in order.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         let status = self.0.wait().unwrap();
         assert_eq!(status.code(), None, "it had ended by itself: {status}");
     }
 
     /// Waits for the process to exit and returns the peak of its memory in bytes.
-    pub fn peak_memory(mut self) -> u64 {
+    pub(crate) fn peak_memory(mut self) -> u64 {
         let mut output = String::new();
         self.0.stdout.take().unwrap().read_to_string(&mut output).unwrap();
         self.0.wait().unwrap();

@@ -24,7 +24,7 @@ use xtask::generate::{Expected, grouped};
 const DATABASE: &str = "onceload_bench_baseline";
 
 #[derive(Debug, Serialize)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     pub rows: u64,
     pub production_before: u64,
     /// What stands for en_US on this server.
@@ -32,20 +32,19 @@ pub struct Baseline {
     pub stages: Vec<Stage>,
 }
 
-#[allow(clippy::cast_precision_loss)]
 impl Baseline {
-    pub fn seconds_per_row(&self, stage: &str) -> Option<f64> {
+    pub(crate) fn seconds_per_row(&self, stage: &str) -> Option<f64> {
         let found = self.stages.iter().find(|it| it.stage == stage)?;
         Some(found.seconds / found.rows as f64)
     }
 
     /// Of the stages that end with the codes in production, by row of the files.
-    pub fn cycle_seconds_per_row(&self) -> f64 {
+    pub(crate) fn cycle_seconds_per_row(&self) -> f64 {
         let cycle = self.stages.iter().filter(|it| crate::report::CYCLE.contains(&it.stage));
         cycle.map(|it| it.seconds).sum::<f64>() / self.rows as f64
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!(
             "\nthe old way: {} rows against {} existing codes, collation {}",
             grouped(self.rows),
@@ -67,7 +66,7 @@ impl Baseline {
 }
 
 /// The old way's import of a batch, with the counts compared.
-pub async fn measure(server: &Server, batch: &Batch) -> Outcome<Baseline> {
+pub(crate) async fn measure(server: &Server, batch: &Batch) -> Outcome<Baseline> {
     let expected = &batch.expected;
     say(&format!("The old way: unpacking {} files", expected.files.len()));
     let plain: Vec<PlainFile> = expected

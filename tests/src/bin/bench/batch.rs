@@ -11,7 +11,7 @@ use xtask::generate::{Expected, PRODUCTION, Plan, generate_with, grouped};
 use xtask::project;
 
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub plan: Plan,
     pub expected: Expected,
     pub merchant: Uuid,
@@ -20,7 +20,7 @@ pub struct Batch {
 
 impl Batch {
     /// The workload at so many rows, with the shares of the full one.
-    pub fn generate(rows: u64) -> Outcome<Self> {
+    pub(crate) fn generate(rows: u64) -> Outcome<Self> {
         let plan = Plan::workload_of(rows);
         let merchant = Uuid::parse_str(&plan.merchant_id)?;
         let directory = project::target().join(format!("bench-{rows}"));
@@ -43,19 +43,19 @@ impl Batch {
     }
 
     /// Where the files are in S3.
-    pub fn prefix(&self) -> String {
+    pub(crate) fn prefix(&self) -> String {
         format!("uploads/{}/batch/", self.merchant)
     }
 
     /// A copy of nothing: S3 reads the files from where they lie.
-    pub fn put(&self, s3: &TestS3) {
+    pub(crate) fn put(&self, s3: &TestS3) {
         for file in &self.expected.files {
             s3.put_file(&format!("{}{}", self.prefix(), file.name), &self.directory.join(&file.name));
         }
     }
 
     /// GET requests for the files so far.
-    pub fn reads(&self, s3: &TestS3) -> u64 {
+    pub(crate) fn reads(&self, s3: &TestS3) -> u64 {
         self.expected
             .files
             .iter()
@@ -64,7 +64,7 @@ impl Batch {
     }
 
     /// One code a line, as COPY takes them.
-    pub fn production(&self) -> PathBuf {
+    pub(crate) fn production(&self) -> PathBuf {
         self.directory.join(PRODUCTION)
     }
 }

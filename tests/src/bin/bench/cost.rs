@@ -33,14 +33,14 @@ const STEPS: [&str; 8] = [
 ];
 
 #[derive(Debug, Serialize)]
-pub struct Cost {
+pub(crate) struct Cost {
     pub architecture: String,
     pub lines: Vec<Line>,
     pub total_usd: f64,
 }
 
 #[derive(Debug, Serialize)]
-pub struct Line {
+pub(crate) struct Line {
     pub what: String,
     /// Invocations, transitions or requests.
     pub count: u64,
@@ -49,10 +49,9 @@ pub struct Line {
     pub usd: f64,
 }
 
-#[allow(clippy::cast_precision_loss)]
 impl Cost {
     /// As many files as were loaded; the bytes of the export's object.
-    pub fn of(run: &Run, files: u64, template: &Template) -> Outcome<Self> {
+    pub(crate) fn of(run: &Run, files: u64, template: &Template) -> Outcome<Self> {
         let gb_second = if template.architecture == "arm64" { ARM_GB_SECOND } else { X86_GB_SECOND };
         let mut lines = Vec::new();
         for function in STEPS {
@@ -80,7 +79,7 @@ impl Cost {
         Ok(Self { architecture: template.architecture.clone(), lines, total_usd })
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!(
             "\n{:<20} {:>8} {:>12} {:>10} {:>12}   us-east-1, {}, list prices, database aside",
             "cost", "count", "billed ms", "MB", "USD", self.architecture

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// The server: where it is, and who may do everything there.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub(crate) struct Server {
     pub port: u16,
     pub password: Option<String>,
     pub administrator: String,
@@ -22,7 +22,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn from_env() -> Outcome<Self> {
+    pub(crate) fn from_env() -> Outcome<Self> {
         let url = std::env::var("ONCELOAD_TEST_DATABASE_URL").map_err(|_| "run `cargo xtask bench`")?;
         let config: tokio_postgres::Config = url.parse()?;
         Ok(Self {
@@ -39,18 +39,18 @@ impl Server {
         format!("postgres://{user}{password}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
 
-    pub async fn administer(&self, database: &str) -> Outcome<Client> {
+    pub(crate) async fn administer(&self, database: &str) -> Outcome<Client> {
         connect(&self.url(&self.administrator, database)).await
     }
 
     /// Makes a database anew, owned by the functions' ordinary role.
-    pub async fn create(&self, name: &str) -> Outcome<()> {
+    pub(crate) async fn create(&self, name: &str) -> Outcome<()> {
         self.drop(name).await?;
         let admin = self.administer("postgres").await?;
         Ok(admin.batch_execute(&format!("CREATE DATABASE {name} OWNER {}", self.role)).await?)
     }
 
-    pub async fn drop(&self, name: &str) -> Outcome<()> {
+    pub(crate) async fn drop(&self, name: &str) -> Outcome<()> {
         let admin = self.administer("postgres").await?;
         Ok(admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?)
     }
@@ -63,23 +63,23 @@ async fn connect(url: &str) -> Outcome<Client> {
 }
 
 /// One number.
-pub async fn number(client: &Client, sql: &str) -> Outcome<u64> {
+pub(crate) async fn number(client: &Client, sql: &str) -> Outcome<u64> {
     let row = client.query_typed_one(sql, &[]).await?;
     Ok(u64::try_from(row.get::<_, i64>(0))?)
 }
 
 /// One text.
-pub async fn text(client: &Client, sql: &str) -> Outcome<String> {
+pub(crate) async fn text(client: &Client, sql: &str) -> Outcome<String> {
     Ok(client.query_typed_one(sql, &[]).await?.get(0))
 }
 
 /// Where the write-ahead log is, in bytes.
-pub async fn wal(client: &Client) -> Outcome<u64> {
+pub(crate) async fn wal(client: &Client) -> Outcome<u64> {
     number(client, "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint").await
 }
 
 /// Sends a file to a `COPY .. FROM STDIN`, which must be inside a transaction.
-pub async fn copy_file(tx: &tokio_postgres::Transaction<'_>, sql: &str, file: &Path) -> Outcome<u64> {
+pub(crate) async fn copy_file(tx: &tokio_postgres::Transaction<'_>, sql: &str, file: &Path) -> Outcome<u64> {
     let mut sink = pin!(tx.copy_in::<_, Bytes>(sql).await?);
     let mut file = tokio::fs::File::open(file).await?;
     loop {
@@ -93,7 +93,7 @@ pub async fn copy_file(tx: &tokio_postgres::Transaction<'_>, sql: &str, file: &P
 }
 
 /// The migrated database of an import: connections for the benchmark itself, and the URL that the functions get.
-pub struct Bench {
+pub(crate) struct Bench {
     pub server: Server,
     /// The functions' role.
     pub client: Client,
@@ -103,9 +103,9 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub const DATABASE: &'static str = "onceload_bench";
+    pub(crate) const DATABASE: &'static str = "onceload_bench";
 
-    pub async fn create(server: &Server) -> Outcome<Self> {
+    pub(crate) async fn create(server: &Server) -> Outcome<Self> {
         server.create(Self::DATABASE).await?;
         let url = server.url(&server.role, Self::DATABASE);
         migrate(Database::new(&url, Usage::step(1), None)?.connection().await?).await?;
@@ -114,7 +114,7 @@ impl Bench {
     }
 
     /// The codes that production has before.
-    pub async fn load_production(&mut self, merchant: Uuid, file: &Path) -> Outcome<u64> {
+    pub(crate) async fn load_production(&mut self, merchant: Uuid, file: &Path) -> Outcome<u64> {
         self.client
             .batch_execute(&format!(
                 "INSERT INTO onceload.merchants (id, name) VALUES ('{merchant}', 'Bench')"
@@ -136,22 +136,22 @@ impl Bench {
         self.count("SELECT count(*) FROM onceload.codes").await
     }
 
-    pub async fn count(&self, sql: &str) -> Outcome<u64> {
+    pub(crate) async fn count(&self, sql: &str) -> Outcome<u64> {
         number(&self.client, sql).await
     }
 
     /// What the stages before have left to be written is written, and is not charged to the next one.
-    pub async fn checkpoint(&self) -> Outcome<()> {
+    pub(crate) async fn checkpoint(&self) -> Outcome<()> {
         Ok(self.admin.batch_execute("CHECKPOINT").await?)
     }
 
     /// Where the server keeps its data.
-    pub async fn data_directory(&self) -> Outcome<PathBuf> {
+    pub(crate) async fn data_directory(&self) -> Outcome<PathBuf> {
         Ok(text(&self.admin, "SELECT current_setting('data_directory')").await?.into())
     }
 
     /// The job's task that the condition names.
-    pub async fn task(&self, job: JobId, condition: &str) -> Outcome<Uuid> {
+    pub(crate) async fn task(&self, job: JobId, condition: &str) -> Outcome<Uuid> {
         let sql = format!("SELECT id FROM onceload.import_tasks WHERE job_id = '{job}' AND {condition}");
         Ok(self.client.query_typed_one(&sql, &[]).await?.get(0))
     }

@@ -47,7 +47,7 @@ struct Report {
     round_trips: [u64; 3],
 }
 
-pub async fn run() -> Outcome<()> {
+pub(crate) async fn run() -> Outcome<()> {
     let world = World::new().await;
     let apps: Vec<App> = (0..CLIENTS).map(|_| world.app_with_pool(1)).collect();
     let mut times = Vec::new();
@@ -190,7 +190,6 @@ async fn counted(url: &str, app: App) -> Outcome<[u64; 3]> {
     Ok(counted)
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn times(
     what: &'static str,
     clients: usize,

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use xtask::generate::{Expected, grouped};
 
 /// What an import is measured with.
-pub struct Setup<'a> {
+pub(crate) struct Setup<'a> {
     pub server: &'a Server,
     pub template: &'a Template,
     pub batch: &'a Batch,
@@ -35,7 +35,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Of the export's multipart upload (shared/src/edge/gzip_upload.rs).
 const PART_BYTES: u64 = 8 << 20;
 
-pub async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
+pub(crate) async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
     let batch = setup.batch;
     say(&format!("Loading {} codes into production", grouped(batch.plan.production)));
     let mut bench = Bench::create(setup.server).await?;

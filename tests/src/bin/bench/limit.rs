@@ -18,7 +18,7 @@ use xtask::generate::Expected;
 const COLUMNS: &str = "code, serial, sku, points, sku_name, batch_code, price, window_start, window_end";
 
 /// The limits of load and mark. To be called when the staging workspace is there and has been read.
-pub async fn load_and_mark(
+pub(crate) async fn load_and_mark(
     bench: &Bench,
     job: JobId,
     expected: &Expected,
@@ -100,7 +100,7 @@ async fn write_files(bench: &Bench, job: JobId, connections: &[Client]) -> Outco
 }
 
 /// The limit of the insert. To be called after the insert's VACUUM, so that reading is nothing but reading.
-pub async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
+pub(crate) async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
     say("The same rows into a heap without an index");
     let admin = &bench.admin;
     admin.batch_execute("CREATE TABLE limit_codes (LIKE codes INCLUDING DEFAULTS)").await?;
@@ -116,7 +116,7 @@ pub async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
 }
 
 /// The limit of the export: so many rows of production, in the export's columns.
-pub async fn export(bench: &Bench, job: JobId, rows: u64) -> Outcome<Limit> {
+pub(crate) async fn export(bench: &Bench, job: JobId, rows: u64) -> Outcome<Limit> {
     say("As many rows to nowhere");
     let sql = format!(
         "COPY (SELECT {COLUMNS}, merchant_id, 'false', 'true', 'DATABASE_DUPLICATE' FROM onceload.codes \

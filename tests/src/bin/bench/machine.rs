@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 #[derive(Debug, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// By the database's clock, UTC.
     date: String,
     cores: usize,
@@ -28,7 +28,7 @@ const SETTINGS: &str = "SELECT string_agg(name || ' ' || current_setting(name), 
   WHERE name IN ('shared_buffers', 'max_wal_size', 'fsync', 'synchronous_commit', 'full_page_writes', 'data_checksums')";
 
 impl Machine {
-    pub async fn look(server: &Server) -> Outcome<Self> {
+    pub(crate) async fn look(server: &Server) -> Outcome<Self> {
         let admin = server.administer("postgres").await?;
         let directory = text(&admin, "SELECT current_setting('data_directory')").await?;
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -51,7 +51,7 @@ impl Machine {
 }
 
 impl Machine {
-    pub fn in_short(&self) -> String {
+    pub(crate) fn in_short(&self) -> String {
         let class = format!("{} cores, {} GiB", self.cores, self.memory_gib);
         let build = if self.optimised { "" } else { ", debug build: times say nothing" };
         format!("{}, {class}, PostgreSQL {}{build}", self.date, self.postgres)
@@ -65,7 +65,6 @@ fn field(file: &str, name: &str) -> String {
     line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn write_speed(directory: &Path) -> Outcome<f64> {
     const PIECES: usize = 1024;
     let path = directory.join("bench-disk");

@@ -8,7 +8,7 @@
     clippy::disallowed_methods,
     reason = "a test reads its environment and this machine's clock, and writes SQL of its own"
 )]
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "a command's output")]
 
 mod baseline;
 mod batch;
@@ -70,7 +70,7 @@ struct Arguments {
     /// Build the functions for release and measure their sizes and cold starts instead
     // xtask does it, before it comes to this program.
     #[arg(long)]
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "xtask answers it")]
     cold: bool,
     /// Serve a function's invocations from standard input (used by the benchmark itself)
     #[arg(long, hide = true)]

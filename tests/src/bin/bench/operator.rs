@@ -13,15 +13,15 @@ use uuid::Uuid;
 use xtask::generate::Expected;
 
 /// `sub` of the operator's token.
-pub const SUBJECT: &str = "bench";
+pub(crate) const SUBJECT: &str = "bench";
 
-pub struct Operator {
+pub(crate) struct Operator {
     actor: Actor,
     db: Database,
 }
 
 impl Operator {
-    pub async fn new(bench: &Bench, merchant: Uuid) -> Outcome<Self> {
+    pub(crate) async fn new(bench: &Bench, merchant: Uuid) -> Outcome<Self> {
         let sql = "INSERT INTO onceload.users (subject) VALUES ('bench')
                    ON CONFLICT (subject) DO UPDATE SET subject = 'bench' RETURNING id";
         let row = bench.client.query_typed_one(sql, &[]).await?;
@@ -34,7 +34,7 @@ impl Operator {
         Ok(Self { actor, db: Database::new(&bench.url, Usage::step(1), None)? })
     }
 
-    pub async fn approve(&self, job: JobId, expected: &Expected) -> Outcome<()> {
+    pub(crate) async fn approve(&self, job: JobId, expected: &Expected) -> Outcome<()> {
         let approval = Approval { clean_count: i64::try_from(expected.clean)?, accept_duplicates: false };
         let mut connection = self.db.connection().await?;
         let mut tx = connection.begin("approve", Limits::short()).await?;
@@ -44,7 +44,7 @@ impl Operator {
         }
     }
 
-    pub async fn clear(&self, job: JobId) -> Outcome<()> {
+    pub(crate) async fn clear(&self, job: JobId) -> Outcome<()> {
         let mut connection = self.db.connection().await?;
         let tx = connection.begin("clear", Limits::short()).await?;
         match maintain::clear_staging(&tx, &self.actor, job).await? {
@@ -53,7 +53,7 @@ impl Operator {
         }
     }
 
-    pub async fn roll_back(&self, job: JobId) -> Outcome<()> {
+    pub(crate) async fn roll_back(&self, job: JobId) -> Outcome<()> {
         let mut connection = self.db.connection().await?;
         let mut tx = connection.begin("rollback", Limits::short()).await?;
         match maintain::ask_rollback(&mut tx, &self.actor, job, ClaimedCodes::Keep).await? {

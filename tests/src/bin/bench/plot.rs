@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 /// One size: rows, and by stage the seconds.
 #[derive(Debug, Serialize)]
-pub struct Size {
+pub(crate) struct Size {
     pub rows: u64,
     pub stages: Vec<(&'static str, f64)>,
     /// All of the cycle.
@@ -23,7 +23,6 @@ const COLOURS: [&str; 6] = ["#1b6ca8", "#c0392b", "#2e8b57", "#8e5ea2", "#c77700
 /// Opening is a matter of files, not of rows.
 const SHOWN: [&str; 5] = ["load", "mark", "validate", "insert", "verify"];
 
-#[allow(clippy::cast_precision_loss)]
 impl Size {
     fn micros_per_row(&self, stage: &str) -> f64 {
         let seconds = match stage {
@@ -43,8 +42,7 @@ fn step_of(most: f64) -> f64 {
 }
 
 /// `note`: what it was measured on, and when.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-pub fn svg(sizes: &[Size], note: &str) -> String {
+pub(crate) fn svg(sizes: &[Size], note: &str) -> String {
     let most_rows = sizes.iter().map(|size| size.rows as f64).fold(1.0, f64::max);
     let most = sizes.iter().map(|size| size.micros_per_row("all")).fold(0.1, f64::max);
     let step = step_of(most);
@@ -116,7 +114,6 @@ pub fn svg(sizes: &[Size], note: &str) -> String {
 }
 
 /// `15520410` as `15.5`.
-#[allow(clippy::cast_precision_loss)]
 fn millions(rows: u64) -> String {
     let tenths = (rows as f64 / 1e5).round() / 10.0;
     if rows < 1_000_000 { format!("{:.2}", rows as f64 / 1e6) } else { tenths.to_string() }
@@ -127,7 +124,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// What the plot shows, as a table.
-pub fn print(sizes: &[Size]) {
+pub(crate) fn print(sizes: &[Size]) {
     println!(
         "\nmicroseconds per row\n{:>10} {}{:>10}",
         "rows",

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 /// Times of one kind of request.
 #[derive(Debug, Clone, Serialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     pub requests: usize,
     pub p50_ms: f64,
     pub p99_ms: f64,
@@ -29,7 +29,7 @@ pub struct Latency {
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Observed {
+pub(crate) struct Observed {
     pub read: Latency,
     pub claim: Latency,
     /// `GET /imports/{id}`
@@ -38,14 +38,14 @@ pub struct Observed {
 }
 
 #[derive(Debug, Clone, Serialize)]
-pub struct Compared {
+pub(crate) struct Compared {
     pub idle: Observed,
     pub during: Observed,
 }
 
 /// The clients at work.
 #[derive(Debug)]
-pub struct Readers {
+pub(crate) struct Readers {
     done: Arc<AtomicBool>,
     /// Reads, claims, GETs.
     clients: [JoinHandle<Outcome<Vec<Duration>>>; 3],
@@ -58,7 +58,7 @@ const GETS_PER_SECOND: u32 = 10;
 const LOOKS_PER_SECOND: u32 = 5;
 
 impl Readers {
-    pub async fn start(bench: &Bench, merchant: Uuid, job: JobId) -> Outcome<Self> {
+    pub(crate) async fn start(bench: &Bench, merchant: Uuid, job: JobId) -> Outcome<Self> {
         // Some codes that were there before, from all over the index.
         let sample = format!(
             "SELECT code FROM onceload.codes TABLESAMPLE BERNOULLI (least(100, 100.0 * 2000 / {})) WHERE import_job_id IS NULL LIMIT 2000",
@@ -83,7 +83,7 @@ impl Readers {
         Ok(Self { done, clients: [read, claim, get], locks })
     }
 
-    pub async fn finish(self) -> Outcome<Observed> {
+    pub(crate) async fn finish(self) -> Outcome<Observed> {
         self.done.store(true, Ordering::SeqCst);
         let [read, claim, get] = self.clients;
         Ok(Observed {
@@ -192,7 +192,6 @@ async fn locks(done: Arc<AtomicBool>, client: Client) -> Outcome<Option<String>>
     Ok(strongest.map(|at| MODES[at].to_owned()))
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn latency(mut taken: Vec<Duration>) -> Latency {
     taken.sort_unstable();
     let at = |share: usize| {
@@ -204,7 +203,7 @@ fn latency(mut taken: Vec<Duration>) -> Latency {
 
 impl Compared {
     /// Over all runs: the median of each figure, but all requests, the longest time and the strongest lock.
-    pub fn over(runs: &[&Self]) -> Option<Self> {
+    pub(crate) fn over(runs: &[&Self]) -> Option<Self> {
         let side = |of: fn(&Self) -> &Observed| {
             let sides: Vec<&Observed> = runs.iter().map(|run| of(run)).collect();
             let kind = |of: fn(&Observed) -> &Latency| {
@@ -229,7 +228,7 @@ impl Compared {
         (!runs.is_empty()).then(|| Self { idle: side(|it| &it.idle), during: side(|it| &it.during) })
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!(
             "\n{:<20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
             "beside the insert",

@@ -12,13 +12,13 @@ use std::path::Path;
 use std::time::Instant;
 use xtask::generate::grouped;
 
-pub fn say(words: &str) {
+pub(crate) fn say(words: &str) {
     println!("{words} ...");
 }
 
 /// One stage of one run.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Stage {
+pub(crate) struct Stage {
     pub stage: &'static str,
     pub rows: u64,
     pub seconds: f64,
@@ -29,23 +29,23 @@ pub struct Stage {
 
 /// The least that the server needs for a stage.
 #[derive(Debug, Clone, Serialize)]
-pub struct Limit {
+pub(crate) struct Limit {
     pub stage: &'static str,
     pub rows: u64,
     pub seconds: f64,
 }
 
-pub type Limits = Vec<Limit>;
+pub(crate) type Limits = Vec<Limit>;
 
 impl Limit {
-    pub fn new(stage: &'static str, rows: u64, started: Instant) -> Self {
+    pub(crate) fn new(stage: &'static str, rows: u64, started: Instant) -> Self {
         Self { stage, rows, seconds: started.elapsed().as_secs_f64() }
     }
 }
 
 /// One run of ours, with what was measured beside it.
 #[derive(Debug, Default, Serialize)]
-pub struct Run {
+pub(crate) struct Run {
     pub production_before: u64,
     pub inserted: u64,
     pub stages: Vec<Stage>,
@@ -62,7 +62,7 @@ pub struct Run {
 
 /// One stage over all runs: medians, but the highest memory.
 #[derive(Debug, Serialize)]
-pub struct Line {
+pub(crate) struct Line {
     pub stage: &'static str,
     pub rows: u64,
     pub seconds: f64,
@@ -77,7 +77,7 @@ pub struct Line {
 
 /// Everything.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     pub machine: Machine,
     pub rows: u64,
     pub files: u64,
@@ -94,28 +94,27 @@ pub struct Report {
 }
 
 /// The stages from the first byte to verified.
-pub const CYCLE: [&str; 6] = ["open", "load", "mark", "validate", "insert", "verify"];
+pub(crate) const CYCLE: [&str; 6] = ["open", "load", "mark", "validate", "insert", "verify"];
 
 impl Run {
     /// From the first byte to verified, without the approval.
-    pub fn cycle_seconds(&self) -> f64 {
+    pub(crate) fn cycle_seconds(&self) -> f64 {
         self.stages.iter().filter(|it| CYCLE.contains(&it.stage)).map(|it| it.seconds).sum()
     }
 }
 
 /// The run with the median cycle: it speaks for what has no median.
-pub fn middle(runs: &[Run]) -> Option<&Run> {
+pub(crate) fn middle(runs: &[Run]) -> Option<&Run> {
     let cycle = median(runs.iter().map(Run::cycle_seconds).collect());
     runs.iter().find(|run| run.cycle_seconds().total_cmp(&cycle).is_eq())
 }
 
 /// The middle one; of an even number the higher of the two.
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_sign_loss, clippy::cast_possible_truncation)]
 impl Line {
     fn of(stage: &'static str, runs: &[Run], baseline: Option<&Baseline>) -> Self {
         let of_runs = |value: fn(&Stage) -> f64| -> Vec<f64> {
@@ -145,7 +144,7 @@ impl Line {
 }
 
 /// What a report is made of.
-pub struct Parts {
+pub(crate) struct Parts {
     pub machine: Machine,
     pub rows: u64,
     pub files: u64,
@@ -155,9 +154,8 @@ pub struct Parts {
     pub cost: Cost,
 }
 
-#[allow(clippy::cast_precision_loss)]
 impl Report {
-    pub fn of(parts: Parts) -> Self {
+    pub(crate) fn of(parts: Parts) -> Self {
         let Parts { machine, rows, files, streams, runs, baseline, cost } = parts;
         let names: Vec<&'static str> =
             runs.first().map(|run| run.stages.iter().map(|it| it.stage).collect()).unwrap_or_default();
@@ -184,7 +182,7 @@ impl Report {
         report
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("\n{}", self.machine);
         println!(
             "{} rows in {} files against {} existing codes, {} processes, {} inserted, {} run(s); every count is right",
@@ -234,7 +232,7 @@ impl Report {
         }
     }
 
-    pub fn write(&self, path: &Path) -> Outcome<()> {
+    pub(crate) fn write(&self, path: &Path) -> Outcome<()> {
         std::fs::write(path, serde_json::to_string_pretty(self)?)?;
         println!("\nWritten to {}", path.display());
         Ok(())

@@ -14,14 +14,14 @@ use serde_json::json;
 use xtask::project;
 
 /// The full-size workload.
-pub const FULL_ROWS: u64 = 15_520_410;
+pub(crate) const FULL_ROWS: u64 = 15_520_410;
 /// The baseline is measured with so much less, unless it is wanted whole.
 const BASELINE_SHARE: u64 = 5;
 /// Rows of the plot's points.
 const SIZES: [u64; 5] = [1_000_000, 2_000_000, 4_000_000, 8_000_000, FULL_ROWS];
 
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     pub rows: u64,
     pub streams: usize,
     pub runs: usize,
@@ -29,7 +29,7 @@ pub struct Options {
     pub baseline_full: bool,
 }
 
-pub async fn run(options: &Options) -> Outcome<()> {
+pub(crate) async fn run(options: &Options) -> Outcome<()> {
     let (server, template) = (Server::from_env()?, Template::read()?);
     let machine = Machine::look(&server).await?;
     println!("{machine}");
@@ -68,7 +68,7 @@ pub async fn run(options: &Options) -> Outcome<()> {
 }
 
 /// Ours alone at rising sizes: seconds per row must stay what they are.
-pub async fn scale(sizes: Option<Vec<u64>>, streams: usize, publish: bool) -> Outcome<()> {
+pub(crate) async fn scale(sizes: Option<Vec<u64>>, streams: usize, publish: bool) -> Outcome<()> {
     let (server, template) = (Server::from_env()?, Template::read()?);
     let machine = Machine::look(&server).await?;
     println!("{machine}");

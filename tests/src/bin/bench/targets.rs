@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::fmt::{Display, Formatter};
 
 #[derive(Debug, Serialize)]
-pub struct Target {
+pub(crate) struct Target {
     what: String,
     measured: String,
     met: bool,
@@ -21,8 +21,7 @@ impl Display for Target {
 /// Rows of the workload that absolute times are aimed for.
 const FULL: u64 = 15_520_410;
 
-#[allow(clippy::cast_precision_loss)]
-pub fn judge(report: &Report) -> Vec<Target> {
+pub(crate) fn judge(report: &Report) -> Vec<Target> {
     let mut all = Vec::new();
     let mut add = |what: &str, measured: String, met| {
         all.push(Target { what: what.into(), measured, met });

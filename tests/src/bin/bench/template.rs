@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use xtask::project;
 
 #[derive(Debug)]
-pub struct Template {
+pub(crate) struct Template {
     /// `MemorySize` in MB by function.
     memory: BTreeMap<String, u64>,
     /// The default of the parameter `Architecture`.
@@ -13,7 +13,7 @@ pub struct Template {
 }
 
 impl Template {
-    pub fn read() -> Outcome<Self> {
+    pub(crate) fn read() -> Outcome<Self> {
         let path = project::root().join("template.yaml");
         Self::of(&std::fs::read_to_string(path)?)
     }
@@ -42,7 +42,7 @@ impl Template {
     }
 
     /// In MB, as Lambda counts them: 1024 times 1024 bytes.
-    pub fn memory(&self, function: &str) -> Outcome<u64> {
+    pub(crate) fn memory(&self, function: &str) -> Outcome<u64> {
         let found = self.memory.get(function).copied();
         found.ok_or_else(|| format!("template.yaml gives {function} no MemorySize").into())
     }

@@ -9,7 +9,7 @@ const IMPORT: [(&str, &str); 2] = [("WhatNext", "LoadFiles"), ("AnythingClean", 
 const EXPORT: [(&str, &str); 1] = [("What", "Export")];
 
 /// Of an import of so many files and chunks, with the export of its duplicates, from the start to `Succeed`.
-pub fn of_import(files: u64, chunks: u64) -> Outcome<u64> {
+pub(crate) fn of_import(files: u64, chunks: u64) -> Outcome<u64> {
     let import = definition("import")?;
     let items = |map: &str| match map {
         "LoadFiles" => Ok(files),

@@ -15,13 +15,13 @@ struct Seen {
 
 /// The relay; it ends with the runtime.
 #[derive(Debug)]
-pub struct Wire {
+pub(crate) struct Wire {
     pub url: String,
     seen: Arc<Seen>,
 }
 
 impl Wire {
-    pub async fn before(url: &str) -> Outcome<Self> {
+    pub(crate) async fn before(url: &str) -> Outcome<Self> {
         let config: tokio_postgres::Config = url.parse()?;
         let port = config.get_ports().first().copied().ok_or("a URL with a port")?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -39,7 +39,7 @@ impl Wire {
 
     /// How often the client has spoken and waited for an answer. What it sends in a row, or before the answer to what
     /// it sent before has begun, is one.
-    pub fn round_trips(&self) -> u64 {
+    pub(crate) fn round_trips(&self) -> u64 {
         self.seen.round_trips.load(Ordering::SeqCst)
     }
 }

@@ -24,7 +24,7 @@ const MEMORY: &str = "ONCELOAD_BENCH_MEMORY";
 /// The limit is on private writable memory (`RLIMIT_DATA` of setrlimit(2): heap, anonymous maps, stacks). Nothing to
 /// speak of is resident beside it but the program's text, and unlike `RLIMIT_AS` it leaves out what an allocator has
 /// only reserved. What goes over it dies, as on Lambda.
-pub async fn serve() -> Outcome<()> {
+pub(crate) async fn serve() -> Outcome<()> {
     let function = std::env::var(FUNCTION)?;
     let memory = std::env::var(MEMORY)?.parse()?;
     setrlimit(Resource::RLIMIT_DATA, memory, memory)?;
@@ -77,7 +77,7 @@ fn peak_bytes() -> u64 {
 }
 
 /// A worker as its parent sees it.
-pub struct Worker {
+pub(crate) struct Worker {
     pub function: &'static str,
     _process: Child,
     input: ChildStdin,
@@ -88,7 +88,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn start(
+    pub(crate) fn start(
         function: &'static str,
         template: &Template,
         environment: &[(&str, String)],
@@ -108,7 +108,7 @@ impl Worker {
     }
 
     /// One invocation, to its end.
-    pub async fn invoke(&mut self, input: &Value) -> Outcome<Value> {
+    pub(crate) async fn invoke(&mut self, input: &Value) -> Outcome<Value> {
         let function = self.function;
         let begun = Instant::now();
         self.input.write_all(format!("{input}\n").as_bytes()).await?;

@@ -6,14 +6,14 @@ use crate::merchant::Merchant;
 use std::path::PathBuf;
 
 /// An operator with a merchant, a shell and a folder of files.
-pub struct Operator {
+pub(super) struct Operator {
     pub merchant: Merchant,
     pub shell: Shell,
     folder: PathBuf,
 }
 
 impl Operator {
-    pub async fn new(name: &str) -> Self {
+    pub(super) async fn new(name: &str) -> Self {
         let merchant = Merchant::new(name).await;
         let email = format!("{}@example.com", merchant.id);
         let token = {
@@ -36,13 +36,13 @@ impl Operator {
     }
 
     /// Writes a file into the folder and returns its path.
-    pub fn write_file(&self, name: &str, bytes: &[u8]) -> String {
+    pub(super) fn write_file(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.folder.join(name);
         std::fs::write(&path, bytes).expect("a file");
         path.display().to_string()
     }
 
-    pub fn folder(&self) -> &str {
+    pub(super) fn folder(&self) -> &str {
         self.folder.to_str().expect("a path")
     }
 }

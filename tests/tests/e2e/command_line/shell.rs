@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 /// The settings of the command line: the API, the user's token and the merchant.
 #[derive(Clone)]
-pub struct Shell {
+pub(super) struct Shell {
     pub api_url: String,
     pub token: String,
     pub merchant: String,
@@ -19,7 +19,7 @@ pub struct Shell {
 
 /// How a command ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(super) struct Ended {
     pub code: i32,
     pub text: String,
     pub errors: String,
@@ -27,13 +27,13 @@ pub struct Ended {
 
 impl Ended {
     /// Standard output as JSON.
-    pub fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 impl Shell {
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let program =
             std::env::var("ONCELOAD_CLI").expect("`cargo xtask test --only e2e` names the command line");
         let mut command = Command::new(program);
@@ -49,11 +49,11 @@ impl Shell {
     }
 
     /// Runs a command without a terminal.
-    pub async fn run(&self, arguments: &[&str]) -> Ended {
+    pub(super) async fn run(&self, arguments: &[&str]) -> Ended {
         self.run_command(self.command(arguments)).await
     }
 
-    pub async fn run_command(&self, mut command: Command) -> Ended {
+    pub(super) async fn run_command(&self, mut command: Command) -> Ended {
         let ran = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
         let Output { status, stdout, stderr } = ran.await.expect("a task").expect("the command line");
         let ended = Ended {
@@ -66,7 +66,7 @@ impl Shell {
     }
 
     /// Runs a command in a terminal of its own.
-    pub fn open_terminal(&self, arguments: &[&str]) -> Terminal {
+    pub(super) fn open_terminal(&self, arguments: &[&str]) -> Terminal {
         let size = Winsize { ws_row: 40, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).expect("a terminal");
         let end = || Stdio::from(pty.slave.try_clone().expect("the terminal's end"));
@@ -93,7 +93,7 @@ impl Shell {
 }
 
 /// A command in a terminal, and everything that it has shown.
-pub struct Terminal {
+pub(super) struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<String>>,
@@ -102,12 +102,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn screen(&self) -> String {
+    pub(super) fn screen(&self) -> String {
         self.screen.lock().expect("the screen").clone()
     }
 
     /// Waits until the screen shows this text; fails at once if the command exits without it.
-    pub async fn wait_for(&self, text: &str) {
+    pub(super) async fn wait_for(&self, text: &str) {
         until(&format!("`{text}` on the screen"), async || {
             let over = self.reading.is_finished();
             let shown = self.screen().contains(text);
@@ -117,19 +117,19 @@ impl Terminal {
         .await;
     }
 
-    pub fn type_line(&mut self, line: &str) {
+    pub(super) fn type_line(&mut self, line: &str) {
         self.keyboard
             .write_all(line.as_bytes())
             .and_then(|()| self.keyboard.write_all(b"\n"))
             .expect("typing");
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid")
     }
 
     /// Waits for the command's end: its exit code and everything it has shown.
-    pub async fn wait_for_exit(mut self) -> (i32, String) {
+    pub(super) async fn wait_for_exit(mut self) -> (i32, String) {
         let status =
             until("the command's exit", async || self.child.try_wait().expect("the command line")).await;
         tokio::task::spawn_blocking(move || self.reading.join()).await.expect("a task").expect("the screen");

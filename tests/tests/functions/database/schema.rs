@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use tokio_postgres::error::SqlState;
 
 #[tokio::test(flavor = "multi_thread")]
-#[allow(clippy::disallowed_methods)] // Preparing is what is tested; nothing pools this connection.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "preparing is what is tested, and nothing pools this connection"
+)]
 async fn every_statement_is_named_and_can_be_prepared() {
     let db = TestDb::new().await;
     let client = db.connect().await;
