@@ -14,13 +14,11 @@ ALTER TABLE onceload.import_rejects ENABLE ROW LEVEL SECURITY;
 CREATE POLICY import_rejects_by_merchant ON onceload.import_rejects USING (EXISTS (
     SELECT FROM onceload.codes_import_jobs j WHERE j.id = job_id AND j.merchant_id = ANY (onceload.merchant_ids())));
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA onceload FROM PUBLIC;
-
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'onceload_reader') THEN
         GRANT USAGE ON SCHEMA onceload TO onceload_reader;
-        -- The policies call it with the rights of whom they bind.
+        -- A policy calls it with the rights of the role that reads.
         GRANT EXECUTE ON FUNCTION onceload.merchant_ids() TO onceload_reader;
         GRANT SELECT ON onceload.codes, onceload.import_rejects TO onceload_reader;
         -- Not the task token: its holder can approve.

@@ -206,5 +206,3 @@ CREATE TABLE onceload.import_rejects (
     raw           bytea  NOT NULL,                         -- the first 8 KiB of the record as it was
     PRIMARY KEY (job_id, file, record_number)
 );
-
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA onceload FROM PUBLIC;

@@ -79,5 +79,3 @@ CREATE TABLE onceload.uploads (
     CONSTRAINT uploads_key_of_merchant CHECK (starts_with(key, 'uploads/' || merchant_id || '/'))
 );
 CREATE INDEX uploads_merchant_created_at ON onceload.uploads (merchant_id, created_at DESC);
-
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA onceload FROM PUBLIC;

@@ -35,5 +35,3 @@ BEGIN
             bucket.relname, side) USING owner_merchant;
     END LOOP;
 END $$;
-
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA onceload FROM PUBLIC;

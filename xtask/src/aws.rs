@@ -38,7 +38,8 @@ pub(crate) fn invoke(endpoint: &str, function: &str, payload: &Value, limit: Dur
     let value: Value = answer.body_mut().read_json().context(|| format!("read the answer of {function}"))?;
     if failed {
         let message = value["errorMessage"].as_str().map_or_else(|| value.to_string(), str::to_owned);
-        return Err(Error::advice(format!("{function} failed: {message}")));
+        let kind = value["errorType"].as_str().unwrap_or_default().to_owned();
+        return Err(Error::Function { function: function.to_owned(), kind, message });
     }
     Ok(value)
 }

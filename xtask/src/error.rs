@@ -16,6 +16,9 @@ pub enum Error {
     /// A program that we ran failed.
     #[error("{program} failed with {status}")]
     Program { program: String, status: std::process::ExitStatus },
+    /// A function that we invoked failed. `kind` is its `errorType`.
+    #[error("{function} failed: {message}")]
+    Function { function: String, kind: String, message: String },
     /// An operation failed because of `source`.
     #[error("{doing}")]
     Failed { doing: String, source: Box<dyn std::error::Error + Send + Sync> },

@@ -2,14 +2,13 @@
 //! the same template.yaml as on AWS. Each stack has a directory of its own, such as `target/local` and `target/test`.
 
 mod file;
+mod schema;
 mod state;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use serde_json::json;
 use sha2::Digest;
 
 pub use self::file::{StackFile, User};
@@ -250,14 +249,6 @@ fn ensure_deployed(
     Ok(deployed)
 }
 
-/// Whether a failed migration says that the database has other migrations than `migrations/`: refinery compares the texts of
-/// those that are applied, and an earlier database has the schemas without that history.
-fn is_other_baseline(error: &str) -> bool {
-    ["is different than filesystem one", "is missing from the filesystem", "already exists"]
-        .iter()
-        .any(|sign| error.contains(sign))
-}
-
 /// Migrates, provisions and writes `stack.json`.
 fn publish(
     directory: &Path,
@@ -272,17 +263,7 @@ fn publish(
         value.ok_or_else(|| Error::advice(format!("template.yaml has no output {name}")))
     };
     let step = say::step("Migrating the database");
-    let migrate = output("MigrateFunctionName")?;
-    let answer = aws::invoke(&engine.endpoint(), &migrate, &json!({}), Duration::from_secs(900));
-    let answer = answer.map_err(|error| {
-        let (_, functions) = engine.logs();
-        let doing = if is_other_baseline(&error.to_string()) {
-            "this local database was made by another version of migrations/; `cargo xtask down --wipe` removes it".into()
-        } else {
-            format!("the migration failed; see {}", functions.display())
-        };
-        Error::Failed { doing, source: error.into() }
-    })?;
+    let answer = schema::migrate(directory, postgres, engine, &output("MigrateFunctionName")?)?;
     let ids = provision::provision(postgres, &deployment.users)?;
     let applied = answer["applied"].as_array().map_or(0, Vec::len);
     step.done(format_args!("{applied} applied, at version {}", answer["version"]));

@@ -3,7 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "an advisory lock and a schema return no rows")]
 
 use super::connection::Connection;
-use super::error::{DbError, DbResult};
+use super::error::DbError;
+use crate::domain::step::{StepError, StepErrorKind, StepResult};
+use refinery::error::Kind;
+use tokio_postgres::Client;
 
 mod embedded {
     refinery::embed_migrations!("../migrations");
@@ -23,18 +26,36 @@ const LOCK: i64 = 0x6f6e_6365_6d69_6772;
 
 /// Applies what is missing. The session lock needs a connection of its own, not one behind a
 /// transaction-mode pooler.
-pub async fn migrate(mut connection: Connection) -> DbResult<Migrated> {
+///
+/// A schema that other migrations made is `InvalidInput`, and nothing is applied.
+pub async fn migrate(mut connection: Connection) -> StepResult<Migrated> {
     let client = connection.take_over()?;
     let lock_failed = |error| DbError::postgres("migrate.lock", error);
     client.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})")).await.map_err(lock_failed)?;
-    client.batch_execute("CREATE SCHEMA IF NOT EXISTS onceload").await.map_err(lock_failed)?;
+    let applied = apply(client).await;
+    let unlocked = client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await;
+    let migrated = applied?;
+    unlocked.map_err(lock_failed)?;
+    Ok(migrated)
+}
+
+async fn apply(client: &mut Client) -> StepResult<Migrated> {
+    // The history of the migrations lies in the schema, too, so the schema comes before the first of them.
+    let create_schema = "CREATE SCHEMA IF NOT EXISTS onceload";
+    client.batch_execute(create_schema).await.map_err(|error| DbError::postgres("migrate.schema", error))?;
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name("onceload.refinery_schema_history");
-    let result = runner.run_async(client).await;
-    client.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).await.map_err(lock_failed)?;
-    let report = result.map_err(|error| DbError::defect("migrate.run", error.to_string()))?;
-    let applied: Vec<i64> = report.applied_migrations().iter().map(|m| i64::from(m.version())).collect();
-    let version =
-        embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
-    Ok(Migrated { applied, version: version.unwrap_or(0) })
+    let report = runner.run_async(client).await.map_err(explain)?;
+    let applied = report.applied_migrations().iter().map(|m| i64::from(m.version())).collect();
+    let version = runner.get_migrations().iter().map(|m| i64::from(m.version())).max().unwrap_or(0);
+    Ok(Migrated { applied, version })
+}
+
+fn explain(error: refinery::Error) -> StepError {
+    match error.kind() {
+        Kind::DivergentVersion(..) | Kind::MissingVersion(_) => {
+            StepError::invalid(format!("other migrations than these made this database's schema: {error}"))
+        }
+        _ => StepError::with_source(StepErrorKind::Internal, "migrate.run failed", error),
+    }
 }

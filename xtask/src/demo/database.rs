@@ -54,7 +54,7 @@ impl Psql {
                 out,
                 "SELECT count(*) FROM demo_new n JOIN onceload.codes c ON c.merchant_id = '{merchant}' AND c.code = n.code;"
             )?;
-            writeln!(out, "COMMIT;\nVACUUM (ANALYZE) codes;")
+            writeln!(out, "COMMIT;\nVACUUM (ANALYZE) onceload.codes;")
         })?;
         match rows.as_slice() {
             [total, existing] => {

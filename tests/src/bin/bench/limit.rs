@@ -103,7 +103,7 @@ async fn write_files(bench: &Bench, job: JobId, connections: &[Client]) -> Outco
 pub(crate) async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
     say("The same rows into a heap without an index");
     let admin = &bench.admin;
-    admin.batch_execute("CREATE TABLE limit_codes (LIKE codes INCLUDING DEFAULTS)").await?;
+    admin.batch_execute("CREATE TABLE limit_codes (LIKE onceload.codes INCLUDING DEFAULTS)").await?;
     bench.checkpoint().await?;
     let started = Instant::now();
     let sql = format!("INSERT INTO limit_codes SELECT * FROM onceload.codes WHERE import_job_id = '{job}'");

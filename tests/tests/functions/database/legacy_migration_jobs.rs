@@ -12,13 +12,14 @@ const MIGRATION: &str = include_str!("../../../../migrations/V11__earlier_migrat
 async fn create_with_legacy_jobs(user_id: &str, rows: &str) -> TestDb {
     let db = Server::from_env().create_empty_database().await;
     db.exec(&format!(
-        "CREATE SCHEMA legacy;
-         CREATE TABLE legacy.migration_jobs (id uuid PRIMARY KEY, user_id {user_id} NOT NULL, merchant_id uuid, status text,
+        "CREATE TABLE public.migration_jobs (id uuid PRIMARY KEY, user_id {user_id} NOT NULL, merchant_id uuid, status text,
                                       idempotency_key text NOT NULL, created_at timestamptz NOT NULL);
-         INSERT INTO legacy.migration_jobs
+         INSERT INTO public.migration_jobs
          SELECT lpad(id::text, 32, '0')::uuid, '00000000-0000-0000-0000-00000000000a', NULL, status, key,
                 timestamptz '2025-01-01' + at * interval '1 minute'
-           FROM (VALUES {rows}) AS v (id, status, key, at)"
+           FROM (VALUES {rows}) AS v (id, status, key, at);
+         CREATE SCHEMA legacy;
+         ALTER TABLE public.migration_jobs SET SCHEMA legacy"
     ))
     .await;
     db

@@ -6,6 +6,7 @@ use onceload_tests::{TestDb, World};
 use shared::db::migrate::migrate;
 use shared::db::{Database, STATEMENTS, Usage};
 use shared::domain::status::Status;
+use shared::domain::step::StepErrorKind;
 use std::path::{Path, PathBuf};
 use tokio_postgres::error::SqlState;
 
@@ -152,6 +153,79 @@ async fn a_reader_sees_only_the_merchants_it_names() {
     assert_eq!(write.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
 }
 
+/// What others than the owner may do with the schemas, what is in them, and the columns: `<role> <privilege> <object>`.
+/// PUBLIC is `-`.
+const GRANTS: &str = "
+    WITH room AS (SELECT * FROM pg_namespace WHERE nspname LIKE 'onceload%'),
+    object (name, owner, rights) AS (
+        SELECT nspname::text, nspowner, coalesce(nspacl, acldefault('n', nspowner)) FROM room
+        UNION ALL
+        SELECT c.oid::regclass::text, relowner,
+               coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", relowner))
+          FROM pg_class c JOIN room ON room.oid = relnamespace WHERE relkind <> 'i'
+        UNION ALL
+        SELECT c.oid::regclass || '.' || attname, relowner, attacl
+          FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN room ON room.oid = relnamespace
+         WHERE attacl IS NOT NULL
+        UNION ALL
+        SELECT p.oid::regprocedure::text, proowner, coalesce(proacl, acldefault('f', proowner))
+          FROM pg_proc p JOIN room ON room.oid = pronamespace
+    )
+    SELECT grantee::regrole || ' ' || privilege_type || ' ' || name
+      FROM object CROSS JOIN aclexplode(rights) WHERE grantee <> owner ORDER BY 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_reader_has_rights_and_only_those_it_was_granted() {
+    let db = TestDb::new().await;
+    let (columns, objects): (Vec<String>, Vec<String>) =
+        db.column(GRANTS).await.into_iter().partition(|grant| grant.contains("codes_import_jobs."));
+    let expected = [
+        "onceload_reader EXECUTE onceload.merchant_ids()",
+        "onceload_reader SELECT onceload.codes",
+        "onceload_reader SELECT onceload.import_rejects",
+        "onceload_reader USAGE onceload",
+    ];
+    assert_eq!(objects, expected);
+    assert!(columns.contains(&"onceload_reader SELECT onceload.codes_import_jobs.status".to_owned()));
+    for column in columns {
+        assert!(column.starts_with("onceload_reader SELECT "), "{column}");
+        assert!(!column.ends_with(".task_token"), "{column}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_lies_in_the_schema_public() {
+    let db = TestDb::new().await;
+    let names = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                 UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                 UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace";
+    assert_eq!(db.column(names).await, [""; 0]);
+}
+
+/// A person's URL sets the search_path, as the one in `stack.json` does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_reads_staged_rows_without_naming_the_schema() {
+    let world = World::new().await;
+    world.add_codes(&["B"]).await;
+    let run = world.import_until_approval("a.csv", "code\nA\nB\nA\n").await;
+    let url = format!("{}&options=-c%20search_path%3Donceload%2Cpublic", world.db.direct_url());
+    let person = connect(&url).await;
+    let sql = format!(
+        "SELECT row_number % 1000000000000, code, merchant_id, internal_dup, existing_dup, late_dup
+           FROM codes_check_temp('{}') ORDER BY row_number",
+        run.job
+    );
+    let merchant = world.merchant.to_string();
+    let expected = [
+        ["1", "A", &merchant, "f", "f", "f"],
+        ["2", "B", &merchant, "f", "t", "f"],
+        ["3", "A", &merchant, "t", "f", "f"],
+    ];
+    assert_eq!(rows(&person, &sql).await, expected);
+    let unknown = format!("SELECT * FROM codes_check_temp('{}')", uuid::Uuid::nil());
+    assert_eq!(person.batch_execute(&unknown).await.unwrap_err().code(), Some(&SqlState::NO_DATA_FOUND));
+}
+
 /// The pool that `migrate` uses: directly, without a pooler.
 fn direct_pool(db: &TestDb) -> Database {
     Database::new(&db.direct_url(), Usage::step(1), None).unwrap()
@@ -184,9 +258,43 @@ async fn concurrent_deployments_run_each_migration_once() {
     assert!(again.applied.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_only_create_schemas_can_migrate() {
+    let db = Server::from_env().create_empty_database().await;
+    let admin = db.connect_as_admin().await;
+    let role = format!("migrator_{}", uuid::Uuid::now_v7().simple());
+    let sql = format!("CREATE ROLE {role}; GRANT CREATE ON DATABASE {} TO {role}", db.name);
+    admin.batch_execute(&sql).await.unwrap();
+    let url = format!("{}&options=-c%20role%3D{role}", db.server.admin_url(&db.name));
+    let pool = Database::new(&url, Usage::step(1), None).unwrap();
+    let migrated = migrate(pool.connection().await.unwrap()).await.unwrap();
+    assert_eq!(migrated.applied.last(), Some(&migrated.version));
+    assert_eq!(value(&admin, "SELECT tableowner FROM pg_tables WHERE tablename = 'codes'").await, role);
+    // A role outlives the database.
+    admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_other_migrations_made_is_refused() {
+    for (difference, migration) in [
+        ("UPDATE onceload.refinery_schema_history SET checksum = '1' WHERE version = 3", "V3__codes"),
+        (
+            "INSERT INTO onceload.refinery_schema_history
+             SELECT 99, 'later', applied_on, checksum FROM onceload.refinery_schema_history WHERE version = 1",
+            "V99__later",
+        ),
+    ] {
+        let db = TestDb::new().await;
+        db.exec(difference).await;
+        let refused = migrate(direct_pool(&db).connection().await.unwrap()).await.unwrap_err();
+        assert_eq!(refused.kind, StepErrorKind::InvalidInput);
+        assert!(refused.message.contains(migration), "{refused}");
+    }
+}
+
 /// The functions connect as this role, so no other test can have relied on a privilege.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_functions_role_has_no_special_privileges() {
+async fn the_functions_role_has_no_special_privileges_and_no_search_path() {
     let db = TestDb::new().await;
     let client = connect(&db.url()).await;
     let privileged = value(
@@ -194,4 +302,5 @@ async fn the_functions_role_has_no_special_privileges() {
         "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = current_user",
     );
     assert_eq!(privileged.await, "f");
+    assert_eq!(value(&client, "SELECT current_setting('search_path')").await, "\"\"");
 }
