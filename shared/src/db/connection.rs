@@ -1,7 +1,7 @@
 //! One connection to the server, and the rules that keep a transaction-mode pooler from mixing up answers.
 //!
-//! Such a pooler hands the server to somebody else as soon as a transaction ends. What was sent behind that end is
-//! answered to nobody, and whoever waits for the answer waits for ever (PgBouncer before 1.21). Therefore:
+//! Such a pooler hands the server to another client as soon as a transaction ends. The answer to a statement that was sent
+//! behind that end is lost, and its sender waits forever (PgBouncer before 1.21). Therefore:
 //! - outside a transaction nothing is sent before the answer to the last statement has come;
 //! - a transaction that was dropped is rolled back, and the rollback awaited, before anything else is sent;
 //! - an answer that nobody waits for any more closes the connection;

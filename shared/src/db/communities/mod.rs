@@ -87,12 +87,11 @@ async fn add(
     community: CommunityId,
     values: &[String],
 ) -> DbResult<bool> {
-    let savepoint = tx.savepoint("add").await?;
-    match statement.run_many(&savepoint, &[&community, &values]).await {
-        Ok(_) => savepoint.commit().await.map(|()| true),
+    match tx.run_refusable(statement, &[&community, &values]).await {
+        Ok(_) => Ok(true),
         Err(error) if error.is_refused_data() => {
             tracing::warn!(community_id = %community, constraint = error.constraint(), "left out");
-            savepoint.rollback().await.map(|()| false)
+            Ok(false)
         }
         Err(error) => Err(error),
     }
