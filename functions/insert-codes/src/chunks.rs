@@ -1,5 +1,6 @@
 //! Inserts the clean codes chunk by chunk, and counts what became of them.
 
+use crate::ahead::SortAhead;
 use crate::pace::Pace;
 use crate::stop::Stop;
 use shared::db::Transaction;
@@ -7,6 +8,7 @@ use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{Inserted, Job};
 use shared::db::progress::Watch;
 use shared::db::staging::insert::{self as staging, InsertedAround};
+use shared::db::staging::sort::SortRun;
 use shared::domain::late::is_too_late;
 
 /// Inserts every chunk that has clean codes. Between two chunks it stops if the import was cancelled, can't finish in
@@ -17,13 +19,22 @@ pub(crate) async fn insert_chunks(
     marked: &[ChunkState],
     watch: &Watch,
     pace: &Pace,
+    ahead: &mut SortAhead<'_>,
 ) -> Result<Inserted, Stop> {
     let clean: i64 = marked.iter().map(|state| state.clean).sum();
     let mut total = Inserted { codes: 0, late: 0, checksum: job.clean_checksum.unwrap_or_default() };
-    for state in marked.iter().filter(|state| state.clean > 0) {
+    let states: Vec<&ChunkState> = marked.iter().filter(|state| state.clean > 0).collect();
+    if states.len() > 1 {
+        ahead.begin().await;
+    }
+    let mut sorted = None;
+    for (n, state) in states.iter().enumerate() {
         watch.check()?;
         pace.check(total.codes + total.late, clean)?;
-        let done = insert_chunk(tx, job, state).await?;
+        let next = states.get(n + 1).map(|next| &next.chunk);
+        let (done, next_sorted) = tokio::join!(insert_chunk(tx, job, state, sorted), ahead.sort(next));
+        let done = done?;
+        sorted = next_sorted;
         if done.inserted + done.late != state.clean {
             let found = format!(
                 "chunk {} gave {} rows, {} were marked clean",
@@ -51,9 +62,10 @@ async fn insert_chunk(
     tx: &mut Transaction<'_>,
     job: &Job,
     state: &ChunkState,
+    sorted: Option<SortRun>,
 ) -> Result<InsertedAround, Stop> {
     let savepoint = tx.savepoint("chunk").await?;
-    match staging::insert_clean(&savepoint, job.id, job.merchant, &state.chunk).await {
+    match staging::insert_clean(&savepoint, job.id, job.merchant, &state.chunk, sorted).await {
         Ok(inserted) => {
             savepoint.commit().await?;
             let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);

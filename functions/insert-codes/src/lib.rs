@@ -1,15 +1,17 @@
 //! Inserts an approved import in one atomic transaction: all of its clean codes enter production, or none does.
 
+mod ahead;
 mod chunks;
 mod pace;
 mod preconditions;
 mod stop;
 
+use ahead::SortAhead;
 use pace::Pace;
 use serde::{Deserialize, Serialize};
 use shared::db::jobs::{self, Inserted, Job};
 use shared::db::progress::{Watch, WatchedStep};
-use shared::db::{Database, Limits, SPLIT, Transaction, within_budget};
+use shared::db::{Connection, Database, Limits, Transaction};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::StepResult;
@@ -49,7 +51,7 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
 
 async fn insert(db: &Database, input: Input, time_left: Duration) -> StepResult<Inserted> {
     let Input { job_id, attempt } = input;
-    let mut connection = db.connection().await?;
+    let connection = db.connection().await?;
     let job = jobs::get(&connection, job_id).await?;
     if let (Some(done), true) = (job.inserted, job.attempt == attempt) {
         return Ok(done);
@@ -59,19 +61,36 @@ async fn insert(db: &Database, input: Input, time_left: Duration) -> StepResult<
         db,
         WatchedStep { job: job_id, attempt, status: Status::Processing, step: "insert", part: 0 },
     );
+    let mut ahead = SortAhead::new(db, &job);
+    let done = match insert_atomically(connection, &job, &watch, &mut ahead, time_left).await {
+        Ok(inserted) => Ok(inserted),
+        Err(stop) => Err(stop.record(db, &job).await),
+    };
+    ahead.finish().await;
+    done
+}
+
+/// The one transaction, from BEGIN to COMMIT or ROLLBACK.
+async fn insert_atomically(
+    mut connection: Connection,
+    job: &Job,
+    watch: &Watch,
+    ahead: &mut SortAhead<'_>,
+    time_left: Duration,
+) -> Result<Inserted, Stop> {
     let pace = Pace::start(time_left);
     let mut tx = connection.begin("insert", Limits::bulk(time_left)).await?;
-    let stop = match insert_all(&mut tx, &job, &watch, &pace).await {
+    match insert_all(&mut tx, job, watch, &pace, ahead).await {
         Ok(inserted) => {
-            within_budget("the insert", SPLIT, tx.commit().await)?;
-            return Ok(inserted);
+            tx.commit().await?;
+            Ok(inserted)
         }
-        Err(stop) => stop,
-    };
-    // If this fails, the connection is closed, and the server rolls back.
-    tx.rollback().await.ok();
-    drop(connection);
-    Err(stop.record(db, &job).await)
+        Err(stop) => {
+            // If this fails, the connection is closed, and the server rolls back.
+            tx.rollback().await.ok();
+            Err(stop)
+        }
+    }
 }
 
 /// Everything between BEGIN and COMMIT.
@@ -80,6 +99,7 @@ async fn insert_all(
     job: &Job,
     watch: &Watch,
     pace: &Pace,
+    ahead: &mut SortAhead<'_>,
 ) -> Result<Inserted, Stop> {
     preconditions::lock_merchant(tx, job).await?;
     if let Some(done) = preconditions::find_inserted(tx, job).await? {
@@ -87,7 +107,7 @@ async fn insert_all(
     }
     preconditions::check_epoch(tx, job).await?;
     let marked = preconditions::list_marked(tx, job).await?;
-    let total = chunks::insert_chunks(tx, job, &marked, watch, pace).await?;
+    let total = chunks::insert_chunks(tx, job, &marked, watch, pace, ahead).await?;
     record(tx, job, total).await?;
     Ok(total)
 }

@@ -1,4 +1,4 @@
-//! Serves `insert-codes`. Two connections: one inserts, the other reports progress.
+//! Serves `insert-codes`. Two connections: one inserts, the other sorts the next chunk ahead and reports progress.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {

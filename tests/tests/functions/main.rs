@@ -30,6 +30,7 @@ mod decide {
 }
 mod insert {
     mod production_changed;
+    mod sorted_ahead;
 }
 mod verify {
     mod recount;

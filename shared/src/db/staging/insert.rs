@@ -1,7 +1,8 @@
 //! Inserting the clean rows of a chunk into production.
 
 use super::mark::staged_bounds;
-use super::tables::{LATE, bucket_table, code_columns, side_table};
+use super::sort::SortRun;
+use super::tables::{LATE, bucket_table, code_columns, side_table, sorted_table};
 use crate::db::bind::Bind;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
@@ -10,7 +11,12 @@ use crate::domain::buckets::Chunk;
 use crate::domain::ids::{JobId, MerchantId};
 
 /// A query of the clean rows of a chunk, neither duplicate nor late, as `b`. The bounds are binds.
-fn select_clean<'a>(job: JobId, chunk: &'a Chunk, columns: &str, binds: &mut Vec<&'a dyn Bind>) -> String {
+pub(super) fn select_clean<'a>(
+    job: JobId,
+    chunk: &'a Chunk,
+    columns: &str,
+    binds: &mut Vec<&'a dyn Bind>,
+) -> String {
     let condition = staged_bounds(chunk, binds);
     format!(
         "SELECT {columns} FROM {} b LEFT JOIN {} d USING (row_number) WHERE d.row_number IS NULL{condition}",
@@ -19,24 +25,29 @@ fn select_clean<'a>(job: JobId, chunk: &'a Chunk, columns: &str, binds: &mut Vec
     )
 }
 
-/// Inserts the clean rows of a chunk in order of code, and returns how many. Fails with `unique_violation` when one is in
+/// Inserts the clean rows of a chunk in order of code, and returns how many. `sorted`: the run that has put them in order
+/// already. Fails with `unique_violation` when one is in
 /// production by now.
 pub async fn insert_clean(
     on: &dyn Session,
     job: JobId,
     merchant: MerchantId,
     chunk: &Chunk,
+    sorted: Option<SortRun>,
 ) -> DbResult<u64> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
     let columns = code_columns();
-    let rows = select_clean(job, chunk, &columns, &mut binds);
     // What is the same in every row stays outside of the sort.
+    let rows = match sorted {
+        Some(run) => sorted_table(job, run, chunk.number),
+        None => format!("({} ORDER BY b.code)", select_clean(job, chunk, &columns, &mut binds)),
+    };
     let statement = Composed {
         name: "staging.insert",
         sql: format!(
             "-- staging.insert
 INSERT INTO onceload.codes (merchant_id, import_job_id, source, {columns})
-SELECT $1, $2, 'import', {columns} FROM ({rows} ORDER BY b.code) clean"
+SELECT $1, $2, 'import', {columns} FROM {rows} clean"
         ),
     };
     statement.run_many(on, &binds).await

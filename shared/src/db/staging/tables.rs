@@ -1,5 +1,6 @@
 //! The tables of a staging workspace: their names, columns, making and dropping them.
 
+use super::sort::SortRun;
 use crate::db::error::DbResult;
 use crate::db::statement::Statement;
 use crate::db::transaction::Transaction;
@@ -48,6 +49,11 @@ pub fn side_table(job: JobId, chunk: i32) -> String {
     format!("onceload_staging.d_{}_{chunk:02}", job.0.simple())
 }
 
+/// The table of a chunk's clean rows in order.
+pub(super) fn sorted_table(job: JobId, run: SortRun, chunk: i32) -> String {
+    format!("onceload_staging.s_{}_{run}_{chunk:02}", job.0.simple())
+}
+
 /// What a bucket holds of a code: every column but the row's place.
 pub(super) fn code_columns() -> String {
     let names: Vec<&str> =
@@ -82,7 +88,12 @@ pub(super) async fn create_side(tx: &Transaction<'_>, job: JobId, chunk: i32) ->
 
 /// Drops every table of the job's workspace.
 pub async fn drop_all(tx: &Transaction<'_>, job: JobId) -> DbResult<()> {
-    let tables = TABLES.all(tx, &[&format!("^[bd]_{}_", job.0.simple())]).await?;
+    drop_matching(tx, &format!("^[bds]_{}_", job.0.simple())).await
+}
+
+/// Drops the tables whose names match this regular expression.
+pub(super) async fn drop_matching(tx: &Transaction<'_>, names: &str) -> DbResult<()> {
+    let tables = TABLES.all(tx, &[&names]).await?;
     if tables.is_empty() {
         return Ok(());
     }
