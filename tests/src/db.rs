@@ -4,7 +4,6 @@
 use crate::wait;
 use sha2::{Digest, Sha256};
 use shared::db::{Database, STATEMENTS, Usage};
-use std::path::Path;
 use std::time::Duration;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
@@ -307,7 +306,7 @@ pub async fn value(client: &Client, sql: &str) -> String {
 
 /// Names the version of `migrations/`.
 fn migrations_hash() -> String {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+    let directory = xtask::project::root().join("migrations");
     let mut files: Vec<_> = std::fs::read_dir(&directory)
         .expect("migrations/")
         .map(|entry| entry.expect("migrations/").path())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest;
 
 pub use self::file::{StackFile, User};
+pub(crate) use self::state::lock_file;
 use self::state::{Deployed, State, lock};
 use crate::deploy::Request;
 use crate::engine::{Engine, REGION};

@@ -65,6 +65,8 @@ pub fn run(args: &TestArgs) -> Result<()> {
         failed.push("size");
     }
     if wants(Part::Unit) || wants(Part::E2e) {
+        // Not a file of the directory, which goes when a run begins.
+        let _one_at_a_time = stack::lock_file(&project::target().join("test.lock"))?;
         let directory = project::target().join("test");
         stack::down(&directory, true)?;
         let outcome = on_servers(&directory, args, &mut failed);

@@ -18,8 +18,10 @@ pub(crate) async fn forget_old(app: &App) -> StepResult<usize> {
         let tx = connection.begin("sweep.uploads", Limits::short()).await?;
         let batch = uploads::forget(&tx, app.config.upload_retention_days, BATCH).await?;
         // Before the commit: an upload whose parts can't be removed is not forgotten.
-        for (key, multipart_id) in batch.open_multiparts {
-            app.objects().abort(&key, &multipart_id).await?;
+        if let Err(error) = abort_all(app, &batch.open_multiparts).await {
+            // Awaited: a sweep that follows passes over rows that are still locked.
+            tx.rollback().await?;
+            return Err(error);
         }
         tx.commit().await?;
         forgotten += batch.forgotten;
@@ -28,4 +30,11 @@ pub(crate) async fn forget_old(app: &App) -> StepResult<usize> {
         }
     }
     Ok(forgotten)
+}
+
+async fn abort_all(app: &App, multiparts: &[(String, String)]) -> StepResult<()> {
+    for (key, multipart_id) in multiparts {
+        app.objects().abort(key, multipart_id).await?;
+    }
+    Ok(())
 }

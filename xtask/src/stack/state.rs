@@ -91,8 +91,12 @@ fn path(directory: &Path) -> PathBuf {
 /// Lets one command at a time work on a directory; the others wait. The lock ends when the file is dropped.
 pub(super) fn lock(directory: &Path) -> Result<File> {
     fs::create_dir_all(directory.join("logs")).context(|| format!("create {}", directory.display()))?;
-    let path = directory.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    lock_file(&directory.join("lock"))
+}
+
+/// The same by a file that may lie elsewhere.
+pub(crate) fn lock_file(path: &Path) -> Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path);
     let file = file.context(|| format!("open {}", path.display()))?;
     // Not `wait_until`, which an interrupt ends: `down` must still run after one.
     if file.try_lock().is_ok() {
@@ -103,8 +107,8 @@ pub(super) fn lock(directory: &Path) -> Result<File> {
         let taken = file.try_lock().is_ok();
         if !taken && !announced {
             say::line(format_args!(
-                "Waiting for another `cargo xtask` that uses {} ...",
-                directory.display()
+                "Waiting for another `cargo xtask` that has locked {} ...",
+                path.display()
             ));
             announced = true;
         }
@@ -113,7 +117,7 @@ pub(super) fn lock(directory: &Path) -> Result<File> {
     if locked {
         Ok(file)
     } else {
-        Err(Error::advice(format!("another `cargo xtask` kept {} locked for an hour", directory.display())))
+        Err(Error::advice(format!("another `cargo xtask` kept {} locked for an hour", path.display())))
     }
 }
 

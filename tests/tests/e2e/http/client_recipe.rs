@@ -21,7 +21,7 @@ impl Scenario {
         let client =
             std::env::var("ONCELOAD_CLIENT").expect("set by `cargo xtask test`: the compiled client");
         let mut process = Command::new("node")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/http/client_recipe.mjs"))
+            .arg(xtask::project::root().join("tests/tests/e2e/http/client_recipe.mjs"))
             .env("CLIENT", client)
             .env("API_URL", &stack.file.api_url)
             .env("TOKEN", token)

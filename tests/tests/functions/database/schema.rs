@@ -34,13 +34,13 @@ async fn every_statement_is_named_and_can_be_prepared() {
 
 /// The statements by their files: `<room>.<verb>` for `shared/src/db/<room>/<verb>.sql`.
 fn list_statement_files() -> Vec<String> {
-    let database = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/src/db"));
+    let database = xtask::project::root().join("shared/src/db");
     let entries = |directory: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
     };
     let stem = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
     let mut names = vec!["pool.ping".to_owned()];
-    for room in entries(database).into_iter().filter(|path| path.is_dir()) {
+    for room in entries(&database).into_iter().filter(|path| path.is_dir()) {
         let files =
             entries(&room).into_iter().filter(|path| path.extension().is_some_and(|end| end == "sql"));
         names.extend(files.map(|file| format!("{}.{}", stem(&room), stem(&file))));
@@ -233,7 +233,7 @@ fn direct_pool(db: &TestDb) -> Database {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_deployments_run_each_migration_once() {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+    let directory = xtask::project::root().join("migrations");
     let mut versions: Vec<i64> = std::fs::read_dir(directory)
         .unwrap()
         .map(|file| {
