@@ -1,10 +1,11 @@
 //! Plans the chunks of an import once its files are loaded: `loading -> checking`.
 
+use serde_json::json;
 use shared::db::chunks;
-use shared::db::files::{self, ImportFile};
+use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::db::staging::mark as staging;
-use shared::db::{Connection, Database, DbResult, Limits, Transaction};
+use shared::db::{Connection, Database, DbResult, Limits, Transaction, rejects};
 use shared::domain::buckets::{self, Chunk, MAX_CHUNKS};
 use shared::domain::ids::JobId;
 use shared::domain::phase::Phase;
@@ -12,6 +13,8 @@ use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use std::time::Duration;
 
+/// The reason in `validation_errors`.
+const NOTHING_STAGED: &str = "nothing_staged";
 /// How many rejected files an error message lists.
 const SHOWN_FAULTS: usize = 10;
 
@@ -30,6 +33,7 @@ pub(crate) async fn plan(
     }
     let loaded = files::list(&connection, job_id).await?;
     check_loaded(&loaded)?;
+    check_staged(&connection, &job, &loaded).await?;
     let planned = match cut(&connection, &job, &loaded, time_left).await {
         Err(error) if error.is_missing_table() => {
             drop(connection);
@@ -81,6 +85,30 @@ fn check_loaded(files: &[ImportFile]) -> StepResult<()> {
     }
 }
 
+/// An import of which nothing was staged has failed. It is the fault of no single file.
+async fn check_staged(connection: &Connection, job: &Job, loaded: &[ImportFile]) -> StepResult<()> {
+    let sum =
+        |count: fn(&FileCounts) -> i64| -> i64 { loaded.iter().flat_map(|f| &f.counts).map(count).sum() };
+    if sum(|counts| counts.staged) > 0 {
+        return Ok(());
+    }
+    let reasons = rejects::count_by_reason(connection, job.id).await?;
+    let detail = describe_nothing(sum(|counts| counts.records - counts.skipped), &reasons);
+    let fault = json!([{ "reason": NOTHING_STAGED, "detail": detail }]);
+    // `false`: it is noted already, or the attempt is over. Then the state machine learns it from the next step.
+    jobs::append_error(connection, job.id, job.attempt, &fault).await?;
+    Err(StepError::new(StepErrorKind::FileRejected, format!("{NOTHING_STAGED}: {detail}")))
+}
+
+/// `2 of 2 records were rejected (invalid_points 2)`
+fn describe_nothing(records: i64, reasons: &[(String, i64)]) -> String {
+    if records == 0 {
+        return "no records".into();
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    format!("{records} of {records} records were rejected ({})", reasons.join(", "))
+}
+
 fn describe_faults(faults: &[&str], files: usize) -> String {
     let shown = faults.iter().take(SHOWN_FAULTS).copied().collect::<Vec<_>>().join("; ");
     let more = match faults.len().saturating_sub(SHOWN_FAULTS) {
@@ -107,7 +135,7 @@ async fn cut(
     for (bucket, (range, rows)) in ranges.into_iter().zip(rows).enumerate() {
         let parts = buckets::parts(rows, spare);
         let (cut, counts) = if parts > 1 {
-            let (points, counts) = staging::cut(connection, job.id, bucket, parts, time_left).await?;
+            let (points, counts) = staging::cut(connection, job.id, bucket, &range, parts, time_left).await?;
             (buckets::ranges(&range, &points), counts)
         } else {
             (vec![range], vec![rows])
@@ -205,6 +233,14 @@ mod tests {
         assert!(error.message.starts_with("1 of 3 files rejected: c.csv: no column `code`. "), "{error}");
         assert_eq!(check_loaded(&files[..2]).unwrap_err().kind, StepErrorKind::Transient);
         assert!(check_loaded(&files[..1]).is_ok());
+    }
+
+    #[test]
+    fn nothing_staged_is_explained() {
+        assert_eq!(describe_nothing(0, &[]), "no records");
+        let reasons = [("empty_code".to_owned(), 1), ("invalid_points".to_owned(), 2)];
+        let expected = "3 of 3 records were rejected (empty_code 1, invalid_points 2)";
+        assert_eq!(describe_nothing(3, &reasons), expected);
     }
 
     #[test]

@@ -128,11 +128,13 @@ SELECT count(*) AS rows,
     Ok(Rechecked { rows: row.get("rows"), invalid: row.get("invalid"), existing: row.get("existing") })
 }
 
-/// Points that cut a bucket into `parts`, from a sample of its rows, and how many rows each part holds.
+/// Points that cut a bucket into at most `parts`, from a sample of its rows, and how many rows each part holds. `range`:
+/// that of the bucket.
 pub async fn cut(
     connection: &Connection,
     job: JobId,
     bucket: usize,
+    range: &Range,
     parts: usize,
     time_left: Duration,
 ) -> DbResult<(Vec<String>, Vec<i64>)> {
@@ -143,7 +145,7 @@ pub async fn cut(
         sql: format!("-- staging.sample\nSELECT code FROM {table} TABLESAMPLE SYSTEM (2) REPEATABLE (1)"),
     };
     let sample: Vec<String> = sample.all(&on, &[]).await?.iter().map(|row| row.get("code")).collect();
-    let points = split_points(sample, parts);
+    let points = range.inside(split_points(sample, parts));
     let count = Composed {
         name: "staging.count_parts",
         sql: format!(

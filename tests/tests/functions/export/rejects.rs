@@ -60,7 +60,8 @@ async fn rejects_are_exported_as_uploaded_with_their_reasons() {
     // Uploaded again unchanged, the records are rejected for the same reasons.
     let again = world.upload("again.csv", world.s3.get(&at("0002-odd ones.csv.gz")).unwrap());
     let mut run = world.import_objects(&[&again]);
-    run.until(State::Done).await.expect(State::Done);
+    let error = run.until(State::MarkDuplicates).await.error();
+    assert!(error.message.starts_with("nothing_staged: 3 of 3 records were rejected"), "{error}");
     let again = world
         .db
         .column(&format!(
@@ -75,9 +76,9 @@ async fn rejects_are_exported_as_uploaded_with_their_reasons() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_truncated_record_is_listed_but_not_exported_for_upload() {
     let world = World::new().await;
-    let text = format!("code,sku\nA,{}\nB,{}\nC,1,extra\n", "x".repeat(8189), "y".repeat(8190));
+    let text = format!("code,sku\nOK,1\nA,{}\nB,{}\nC,1,extra\n", "x".repeat(8189), "y".repeat(8190));
     let mut run = world.import_file("a.csv", text);
-    run.until(State::Done).await.expect(State::Done);
+    run.finish(&world.actor).await.expect(State::Done);
     world.abandon_tasks().await;
     let result = world.run_task(run.job, REJECTS).await;
     assert_eq!(result["rows"], 3);

@@ -38,3 +38,14 @@ async fn an_oversized_bucket_is_split_into_chunks() {
     assert_eq!(job["verification"]["verified"], json!(true));
     assert_eq!(world.count_codes().await, 900_002);
 }
+
+/// A point that cuts a bucket is taken from its codes. If all of them are one, it is the bucket's own lower bound, and
+/// cuts nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_one_repeated_code_is_one_chunk() {
+    let world = World::new().await;
+    let run = world.import_to_end("repeated.csv", format!("code\n{}B\n", "N/A\n".repeat(1_300_000))).await;
+    let job = world.read_job(run.job).await;
+    assert_eq!((&job["staged"], &job["internal_duplicates"]), (&json!(1_300_001), &json!(1_299_999)));
+    assert_eq!(world.count_codes().await, 2);
+}
