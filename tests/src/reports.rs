@@ -2,6 +2,8 @@
 
 use crate::World;
 use shared::csv::records::{Next, Records};
+use shared::csv::row::Record;
+use shared::domain::layout::LineEnd;
 use std::io::Read;
 
 /// The decompressed object under a key.
@@ -14,12 +16,12 @@ pub fn read_gzip(world: &World, key: &str) -> Vec<u8> {
 
 /// The records of a CSV file, header first.
 pub async fn parse_records(text: Vec<u8>) -> Vec<Vec<String>> {
-    let mut records = Records::new(Box::pin(std::io::Cursor::new(text)), b',');
+    let mut records = Records::new(Box::pin(std::io::Cursor::new(text)), b',', LineEnd::Lf);
     let mut all = Vec::new();
     while records.next().await.expect("a record") == Next::Record {
-        all.push(
-            records.record().iter().map(|field| String::from_utf8(field.to_vec()).expect("UTF-8")).collect(),
-        );
+        let fields = records.fields();
+        let fields = (0..fields.len()).filter_map(|column| fields.get(column));
+        all.push(fields.map(|field| String::from_utf8(field.to_vec()).expect("UTF-8")).collect());
     }
     all
 }

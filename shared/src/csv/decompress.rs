@@ -1,5 +1,6 @@
 //! Undoes a file's compression, and tells how much of the object the text was made of.
 
+use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::layout::Compression;
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use std::io;
@@ -26,6 +27,19 @@ pub fn decompress(input: impl AsyncBufRead + Send + 'static, compression: Compre
             decoder.multiple_members(true);
             Box::pin(decoder)
         }
+    }
+}
+
+/// What a failed decompression says.
+pub(super) fn decompression_fault(error: &io::Error) -> Fault {
+    let text = error.to_string();
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        Fault::new(FaultReason::TruncatedGzip, "the compressed data ends in the middle")
+    } else if text.contains("too much memory") {
+        // zstd's own limit for a stream, ZSTD_WINDOWLOG_LIMIT_DEFAULT.
+        Fault::new(FaultReason::WindowTooLarge, "it needs a window of more than 128 MiB to be decompressed")
+    } else {
+        Fault::new(FaultReason::CorruptCompression, text)
     }
 }
 

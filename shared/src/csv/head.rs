@@ -1,14 +1,13 @@
 //! The head of a file: its first bytes, decompressed, and some of its codes.
 
-use super::decompress::{Measured, decompress};
-use super::records::{Next, Records};
+use super::decompress::{Bytes, Measured, decompress, decompression_fault};
+use super::records::{Next, ReadError, Records};
 use super::row::Record;
-use crate::domain::fault::{Fault, FaultReason};
+use crate::domain::fault::Fault;
 use crate::domain::field::Field;
 use crate::domain::layout::{Compression, Layout};
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::io::AsyncReadExt;
@@ -32,6 +31,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether there are only blank lines in it, so that the header comes later.
+    pub fn is_blank(&self) -> bool {
+        let text = self.text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&self.text);
+        text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+
     /// The text up to the end of the last complete line.
     pub fn whole_lines(&self) -> &[u8] {
         let end = memchr::memrchr(b'\n', &self.text).map_or(0, |i| i + 1);
@@ -40,7 +45,11 @@ impl Head {
 }
 
 /// Decompresses the first bytes of an object. `complete`: these bytes are the whole object.
-pub async fn decompress_head(bytes: Bytes, compression: Compression, complete: bool) -> Result<Head, Fault> {
+pub async fn decompress_head(
+    bytes: bytes::Bytes,
+    compression: Compression,
+    complete: bool,
+) -> Result<Head, Fault> {
     let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     if compression == Compression::None {
         return Ok(Head { text: bytes.to_vec(), ended: complete, taken: length });
@@ -50,22 +59,38 @@ pub async fn decompress_head(bytes: Bytes, compression: Compression, complete: b
     let pieces = (0..bytes.len()).step_by(PIECE).map(move |at| bytes.slice(at..bytes.len().min(at + PIECE)));
     let pieces = stream::iter(pieces).map(move |piece| {
         count.fetch_add(i64::try_from(piece.len()).unwrap_or(0), Ordering::Relaxed);
-        Ok::<_, std::io::Error>(piece)
+        Ok::<_, io::Error>(piece)
     });
     let mut text = Vec::new();
     let (stream, taken) = Measured::new(decompress(StreamReader::new(pieces), compression), pulled);
     let mut stream = stream.take(HEAD_TEXT_BYTES);
     let ended = match stream.read_to_end(&mut text).await {
         Ok(_) => complete && stream.limit() > 0,
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            if complete {
-                return Err(Fault::new(FaultReason::TruncatedGzip, "the compressed data ends in the middle"));
-            }
-            false
-        }
-        Err(error) => return Err(Fault::new(FaultReason::CorruptCompression, error.to_string())),
+        // The rest of it was not handed over.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !complete => false,
+        Err(error) => return Err(decompression_fault(&error)),
     };
     Ok(Head { text, ended, taken: taken.load(Ordering::Relaxed) })
+}
+
+/// Reads on behind blank lines: the first bytes from the header on, and whether they are the rest of the file.
+pub async fn read_past_blank_lines(mut text: Bytes) -> Result<(Vec<u8>, bool), ReadError> {
+    let mut head = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        let length = text.read(&mut piece).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionAborted => ReadError::Source(error),
+            _ => ReadError::File(decompression_fault(&error)),
+        })?;
+        // A byte order mark before them is passed over with them: what is left is the text from the header on.
+        let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n' | 0xef | 0xbb | 0xbf);
+        let read = &piece[..length];
+        let blank = if head.is_empty() { read.iter().take_while(is_blank).count() } else { 0 };
+        head.extend_from_slice(&read[blank..]);
+        if read.is_empty() || head.len() as u64 >= HEAD_TEXT_BYTES {
+            return Ok((head, read.is_empty()));
+        }
+    }
 }
 
 /// The codes of the first whole records of a piece of text, without the first `skip` records.
@@ -73,18 +98,19 @@ pub async fn sample_codes(text: &[u8], layout: &Layout, skip: usize) -> Vec<Stri
     let Some(column) = layout.column(Field::Code) else { return Vec::new() };
     // The last line may be incomplete.
     let whole = memchr::memrchr(b'\n', text).map_or(0, |i| i + 1);
-    let mut records = Records::new(Box::pin(Cursor::new(text[..whole].to_vec())), layout.delimiter);
+    let mut records =
+        Records::new(Box::pin(Cursor::new(text[..whole].to_vec())), layout.delimiter, layout.line_end);
     let mut codes = Vec::new();
     let mut seen = 0;
     while codes.len() < CODES_PER_PLACE && matches!(records.next().await, Ok(Next::Record)) {
         seen += 1;
         let code = records
-            .record()
+            .fields()
             .get(column)
             .map(<[u8]>::trim_ascii)
             .and_then(|code| std::str::from_utf8(code).ok());
         if seen > skip
-            && Record::len(records.record()) <= layout.columns.len()
+            && records.fields().len() <= layout.columns.len()
             && let Some(code) = code.filter(|code| (1..=255).contains(&code.len()) && !code.contains('\0'))
         {
             codes.push(code.to_owned());

@@ -11,16 +11,16 @@ use crate::domain::row::{MAX_TEXT_BYTES, Reject, RejectReason, Row};
 use uuid::Uuid;
 
 /// The fields of a record as a parser returns them.
-pub trait Record {
+pub trait Record<'a>: Copy {
     /// How many fields it has.
-    fn len(&self) -> usize;
+    fn len(self) -> usize;
     /// The field in this column.
-    fn get(&self, column: usize) -> Option<&[u8]>;
+    fn get(self, column: usize) -> Option<&'a [u8]>;
     /// The bytes of all fields, without separators.
-    fn bytes(&self) -> &[u8];
+    fn bytes(self) -> &'a [u8];
 
     /// Whether it has nothing but white space.
-    fn is_empty(&self) -> bool {
+    fn is_empty(self) -> bool {
         self.bytes().iter().all(u8::is_ascii_whitespace)
     }
 }
@@ -40,8 +40,11 @@ impl RowParser {
     }
 
     /// Parses a record that isn't empty.
-    pub fn parse<'a>(&self, record: &'a impl Record) -> Result<Row<'a>, Reject> {
-        check_bytes(record)?;
+    pub fn parse<'a>(&self, record: impl Record<'a>) -> Result<Row<'a>, Reject> {
+        let plain = is_plain(record.bytes());
+        if !plain {
+            check_bytes(record)?;
+        }
         if record.len() > self.width {
             let detail = format!("{} fields, the header has {}", record.len(), self.width);
             return Err(Reject { reason: RejectReason::ExtraFields, detail });
@@ -53,6 +56,12 @@ impl RowParser {
         let code = field(Field::Code).unwrap_or_default().trim_ascii();
         if code.is_empty() {
             return Err(reject(RejectReason::EmptyCode, Field::Code, code));
+        }
+        if !plain {
+            check_characters(Field::Code, code)?;
+            for text in [Field::Serial, Field::Sku, Field::SkuName, Field::BatchCode] {
+                check_characters(text, field(text).unwrap_or_default())?;
+            }
         }
         Ok(Row {
             code: text(Field::Code, code)?.unwrap_or_default(),
@@ -79,6 +88,9 @@ impl RowParser {
 
     fn check_merchant(&self, value: &[u8]) -> Result<(), Reject> {
         let value = value.trim_ascii();
+        if value.is_empty() {
+            return Ok(());
+        }
         let id = Uuid::try_parse_ascii(value)
             .map_err(|_| reject(RejectReason::InvalidMerchantId, Field::MerchantId, value))?;
         if id != self.merchant.0 {
@@ -88,7 +100,27 @@ impl RowParser {
     }
 }
 
-fn check_bytes(record: &impl Record) -> Result<(), Reject> {
+/// Whether all bytes are printable ASCII: then the record needs no further look at its characters.
+fn is_plain(bytes: &[u8]) -> bool {
+    // Without an early exit, so that the compiler can look at many bytes at a time.
+    bytes.iter().fold(true, |plain, byte| plain & (byte.wrapping_sub(b' ') < 0x5f))
+}
+
+/// A text has no control character. One other than a code may have tabs, and line ends, which stand inside of quotes.
+fn check_characters(field: Field, value: &[u8]) -> Result<(), Reject> {
+    let Ok(text) = std::str::from_utf8(value) else { return Ok(()) };
+    let allowed = |c: char| field != Field::Code && matches!(c, '\t' | '\n' | '\r');
+    let forbidden = |c: &char| (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) && !allowed(*c);
+    match text.chars().find(forbidden) {
+        Some(found) => {
+            let detail = format!("{} has the character {}", field.as_str(), found.escape_unicode());
+            Err(Reject { reason: RejectReason::ControlCharacter, detail })
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_bytes<'a>(record: impl Record<'a>) -> Result<(), Reject> {
     let bytes = record.bytes();
     if memchr::memchr(0, bytes).is_some() {
         return Err(Reject { reason: RejectReason::NulByte, detail: "the record holds a NUL byte".into() });
@@ -151,6 +183,10 @@ mod tests {
 
     struct Fields(Vec<Vec<u8>>, Vec<u8>);
 
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().expect("runtime").block_on(future)
+    }
+
     impl Fields {
         fn new(fields: Vec<Vec<u8>>) -> Self {
             let joined = fields.concat();
@@ -158,14 +194,14 @@ mod tests {
         }
     }
 
-    impl Record for Fields {
-        fn len(&self) -> usize {
+    impl<'a> Record<'a> for &'a Fields {
+        fn len(self) -> usize {
             self.0.len()
         }
-        fn get(&self, column: usize) -> Option<&[u8]> {
+        fn get(self, column: usize) -> Option<&'a [u8]> {
             self.0.get(column).map(Vec::as_slice)
         }
-        fn bytes(&self) -> &[u8] {
+        fn bytes(self) -> &'a [u8] {
             &self.1
         }
     }
@@ -174,7 +210,8 @@ mod tests {
 
     fn parser(header: &str) -> RowParser {
         let text = format!("{header}\nx\n");
-        let layout = read_layout(text.as_bytes(), true, Compression::None, &Mapping::new()).expect("layout");
+        let layout =
+            block_on(read_layout(text.as_bytes(), true, Compression::None, &Mapping::new())).expect("layout");
         RowParser::new(&layout, MERCHANT)
     }
 

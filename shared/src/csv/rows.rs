@@ -2,65 +2,124 @@
 //! reject, with its number and line. Loading and checking both use this, so that they can't disagree.
 
 use super::decompress::Bytes;
+use super::mismatch::MismatchCheck;
 use super::records::{Next, ReadError, Records};
 use super::row::{Record, RowParser};
+use super::scan::{find_malformed_quotes, has_bare_cr};
 use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::ids::MerchantId;
-use crate::domain::layout::Layout;
-use crate::domain::row::{Reject, Row};
+use crate::domain::layout::{Layout, LineEnd};
+use crate::domain::row::{Reject, RejectReason, Row};
+
+/// The end-of-file mark of DOS.
+const CTRL_Z: &[u8] = b"\x1a";
 
 /// The records below the header of one file.
 pub struct Rows {
     records: Records,
     parser: RowParser,
+    mismatch: MismatchCheck,
+    delimiter: u8,
+    line_end: LineEnd,
     max_rejects: u64,
     header_seen: bool,
     number: i64,
     skipped: i64,
     rejected: u64,
+    /// The record is this mark, and the next one has been read already: only then is it known that it ends nothing.
+    mark: Option<Mark>,
+}
+
+/// A record of `CTRL_Z` alone.
+struct Mark {
+    number: i64,
+    line: u64,
 }
 
 impl Rows {
     /// `text`: decompressed. More than `max_rejects` rejects are a fault of the file.
     pub fn new(text: Bytes, layout: &Layout, merchant: MerchantId, max_rejects: u32) -> Self {
         Self {
-            records: Records::new(text, layout.delimiter),
+            records: Records::new(text, layout.delimiter, layout.line_end),
             parser: RowParser::new(layout, merchant),
+            mismatch: MismatchCheck::new(layout),
+            delimiter: layout.delimiter,
+            line_end: layout.line_end,
             max_rejects: u64::from(max_rejects),
             header_seen: false,
             number: 0,
             skipped: 0,
             rejected: 0,
+            mark: None,
         }
     }
 
-    /// Goes to the next record that isn't empty; `false` at the end.
+    /// Goes to the next record that isn't empty; `false` at the end. A mark of the end of the file is skipped there. At the
+    /// end it may turn out that no record was read as it was meant: a fault of the file.
     pub async fn next(&mut self) -> Result<bool, ReadError> {
         loop {
-            let next = self.records.next().await?;
-            if self.header_seen {
-                let blank = i64::try_from(self.records.blank_lines()).unwrap_or(0);
-                self.number += blank;
-                self.skipped += blank;
+            if self.mark.take().is_none() && !self.advance().await? {
+                return self.end();
             }
-            if next == Next::End {
-                return Ok(false);
-            }
-            if !self.header_seen {
-                self.header_seen = true;
+            let fields = self.records.fields();
+            if fields.is_empty() {
+                self.skipped += 1;
                 continue;
             }
-            self.number += 1;
-            if !Record::is_empty(self.records.record()) {
+            let raw = self.records.raw();
+            if raw == CTRL_Z {
+                let mark = Mark { number: self.number, line: self.records.line() };
+                if !self.advance().await? {
+                    self.skipped += 1;
+                    return self.end();
+                }
+                self.mark = Some(mark);
                 return Ok(true);
             }
-            self.skipped += 1;
+            self.mismatch.observe(raw, fields.len(), fields.get(0).unwrap_or_default(), self.records.line());
+            return Ok(true);
         }
+    }
+
+    /// Reads the next record below the header, and counts it.
+    async fn advance(&mut self) -> Result<bool, ReadError> {
+        if !self.header_seen {
+            self.header_seen = true;
+            if self.records.next().await? == Next::End {
+                return Ok(false);
+            }
+        }
+        let next = self.records.next().await?;
+        let blank = i64::try_from(self.records.blank_lines()).unwrap_or(0);
+        self.number += blank;
+        self.skipped += blank;
+        if next == Next::End {
+            return Ok(false);
+        }
+        self.number += 1;
+        Ok(true)
+    }
+
+    fn end(&self) -> Result<bool, ReadError> {
+        self.mismatch.fault().map_or(Ok(false), |fault| Err(ReadError::File(fault)))
     }
 
     /// The record as a row.
     pub fn row(&self) -> Result<Row<'_>, Reject> {
-        self.parser.parse(self.records.record())
+        if self.mark.is_some() {
+            let detail = "the record is a ^Z, but not the last".into();
+            return Err(Reject { reason: RejectReason::ControlCharacter, detail });
+        }
+        let raw = self.records.raw();
+        if let Some(malformed) = find_malformed_quotes(raw, self.delimiter) {
+            let detail = malformed.describe().into();
+            return Err(Reject { reason: RejectReason::MalformedQuotes, detail });
+        }
+        if self.line_end == LineEnd::Lf && has_bare_cr(raw, self.delimiter) {
+            let detail = "a CR stands outside of quotes, and lines end in LF here".into();
+            return Err(Reject { reason: RejectReason::ControlCharacter, detail });
+        }
+        self.parser.parse(self.records.fields())
     }
 
     /// Counts a reject; too many are a fault of the file.
@@ -78,17 +137,17 @@ impl Rows {
 
     /// The record's number below the header, 1-based; empty records count.
     pub fn number(&self) -> i64 {
-        self.number
+        self.mark.as_ref().map_or(self.number, |mark| mark.number)
     }
 
     /// The physical line on which the record begins, 1-based.
     pub fn line(&self) -> u64 {
-        self.records.line()
+        self.mark.as_ref().map_or(self.records.line(), |mark| mark.line)
     }
 
     /// The record's bytes as they are in the file, without the end of the line.
     pub fn raw(&self) -> &[u8] {
-        self.records.raw()
+        if self.mark.is_some() { CTRL_Z } else { self.records.raw() }
     }
 
     /// Empty records so far.

@@ -21,6 +21,19 @@ pub fn defuse(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A text of a file as a message shows it: what can't be seen, or would act on a terminal, is spelled out.
+pub fn show_invisible(text: &str) -> String {
+    let invisible = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if invisible(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// Writes one record with the end of its line.
 pub fn write_record<T: AsRef<str>>(fields: &[T], delimiter: u8) -> String {
     let fields: Vec<Cow<'_, str>> = fields.iter().map(|field| quote(field.as_ref(), delimiter)).collect();

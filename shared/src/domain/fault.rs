@@ -21,6 +21,8 @@ pub enum FaultReason {
     TruncatedGzip,
     /// Its compressed data can't be read.
     CorruptCompression,
+    /// Decompressing it needs more memory than there is.
+    WindowTooLarge,
     /// Its text is UTF-16.
     Utf16,
     /// It is not CSV.
@@ -33,6 +35,8 @@ pub enum FaultReason {
     UnterminatedQuote,
     /// A record is longer than the bound.
     RecordTooLong,
+    /// Its records have another delimiter than its header, or each stands in quotes as a whole.
+    DelimiterMismatch,
     /// More of its records were rejected than the options allow.
     TooManyRejects,
 }
@@ -48,12 +52,14 @@ impl FaultReason {
             Self::MissingColumn => "missing_column",
             Self::TruncatedGzip => "truncated_gzip",
             Self::CorruptCompression => "corrupt_compression",
+            Self::WindowTooLarge => "window_too_large",
             Self::Utf16 => "utf16",
             Self::NotCsv => "not_csv",
             Self::MissingObject => "missing_object",
             Self::HeaderTooLong => "header_too_long",
             Self::UnterminatedQuote => "unterminated_quote",
             Self::RecordTooLong => "record_too_long",
+            Self::DelimiterMismatch => "delimiter_mismatch",
             Self::TooManyRejects => "too_many_rejects",
         }
     }
@@ -67,12 +73,16 @@ impl FaultReason {
             Self::MissingColumn => "correct the mapping or the header",
             Self::TruncatedGzip => "upload the file again: it was cut short",
             Self::CorruptCompression => "compress the file again and upload it",
+            Self::WindowTooLarge => "compress the file again without `--long`, or with `--long=27` at most",
             Self::Utf16 => "save the file as UTF-8",
             Self::NotCsv => "export the data as CSV text (comma, semicolon, tab or pipe separated)",
             Self::MissingObject => "upload the file, or take it off the list",
             Self::HeaderTooLong => "check that the first line is the header",
             Self::UnterminatedQuote => "close the quote, or double it if it belongs to the text",
             Self::RecordTooLong => "check quotes and line ends around this line",
+            Self::DelimiterMismatch => {
+                "write the header and the records with the same delimiter, and quotes around single fields only"
+            }
             Self::TooManyRejects => "correct the file, or raise `max_rejects`",
         }
     }

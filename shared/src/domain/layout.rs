@@ -16,14 +16,25 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Tells it by the first bytes (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1).
+    /// Tells it by the first bytes (RFC 1952 section 2.3.1, RFC 8878 sections 3.1.1 and 3.1.2: a skippable frame may come
+    /// first).
     pub fn of(head: &[u8]) -> Self {
         match head {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::None,
         }
     }
+}
+
+/// What ends a record outside of quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineEnd {
+    /// LF or CR LF. A CR elsewhere ends nothing.
+    Lf,
+    /// CR, LF or CR LF.
+    Any,
 }
 
 /// One file's layout.
@@ -33,6 +44,8 @@ pub struct Layout {
     pub compression: Compression,
     /// What separates the fields of a record.
     pub delimiter: u8,
+    /// What ends a record, told by what ends the header.
+    pub line_end: LineEnd,
     /// For each column of the header the field it holds; `None` is ignored.
     pub columns: Vec<Option<Field>>,
     /// The header's columns as they are written.

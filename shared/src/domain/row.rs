@@ -24,6 +24,10 @@ pub enum RejectReason {
     InvalidUtf8,
     /// It has a NUL byte.
     NulByte,
+    /// A text has a control character.
+    ControlCharacter,
+    /// Its quotes break RFC 4180.
+    MalformedQuotes,
     /// It has more fields than the header.
     ExtraFields,
 }
@@ -41,6 +45,8 @@ impl RejectReason {
             Self::MerchantMismatch => "merchant_mismatch",
             Self::InvalidUtf8 => "invalid_utf8",
             Self::NulByte => "nul_byte",
+            Self::ControlCharacter => "control_character",
+            Self::MalformedQuotes => "malformed_quotes",
             Self::ExtraFields => "extra_fields",
         }
     }

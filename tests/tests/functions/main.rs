@@ -16,6 +16,9 @@ mod open {
 mod load {
     mod binary_copy;
     mod loader;
+    mod real_files;
+    mod record_reader;
+    mod records;
     mod rejected_files;
 }
 mod staging {

@@ -60,7 +60,7 @@ impl Codes {
         if self.unusual {
             match index {
                 i if i % 509 == 1 => out.extend_from_slice(b",\";|"),
-                i if i % 761 == 2 => out.extend_from_slice(b" 7\tX"),
+                i if i % 761 == 2 => out.extend_from_slice(b" 7  X"),
                 i if i % 4093 == 3 => out.resize(start + LONGEST, b'x'),
                 _ => {}
             }

@@ -18,7 +18,7 @@ async fn an_unreadable_file_fails_with_a_reason_and_advice() {
         ("empty.csv", Vec::new(), "empty_file", "remove the file"),
         ("header.csv", b"code,serial\n".to_vec(), "header_only", "fill it"),
         ("no-code.csv", b"serial,points\nS,1\n".to_vec(), "no_code_column", "name the column"),
-        ("twice.csv", b"code,Code\nA,B\n".to_vec(), "duplicate_column", "keep one"),
+        ("twice.csv", b"Code,CODE\nA,B\n".to_vec(), "duplicate_column", "keep one"),
         ("utf16.csv", utf16, "utf16", "UTF-8"),
         ("cut.csv.gz", zipped[..zipped.len() / 2].to_vec(), "truncated_gzip", "again"),
         ("book.csv", b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0[Content_Types].xml".to_vec(), "not_csv", "CSV"),

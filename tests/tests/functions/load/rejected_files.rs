@@ -86,7 +86,7 @@ async fn opening_rejects_files_that_cannot_be_read() {
         ("no-code.csv", b"serial,points\n1,2\n".to_vec(), "no_code_column", Some(1)),
         ("no-header.csv", b"ABC,1\nDEF,2\n".to_vec(), "no_code_column", Some(1)),
         ("twice.csv", b"code,Batch ID,batch_code\nA,1,2\n".to_vec(), "duplicate_column", Some(1)),
-        ("two-codes.csv", b"code,CODE\nA,B\n".to_vec(), "duplicate_column", Some(1)),
+        ("two-codes.csv", b"Code,CODE\nA,B\n".to_vec(), "duplicate_column", Some(1)),
         ("archive.csv", b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00!\x00".to_vec(), "not_csv", None),
         ("image.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR".to_vec(), "not_csv", None),
         ("latin1.csv", b"code,na\xefve\nA,1\n".to_vec(), "not_csv", Some(1)),
