@@ -3,6 +3,7 @@
 use super::decompress::{Bytes, Measured, decompress, decompression_fault};
 use super::records::{Next, ReadError, Records};
 use super::row::Record;
+use super::tee::BOM;
 use crate::domain::fault::Fault;
 use crate::domain::field::Field;
 use crate::domain::layout::{Compression, Layout};
@@ -33,7 +34,7 @@ pub struct Head {
 impl Head {
     /// Whether there are only blank lines in it, so that the header comes later.
     pub fn is_blank(&self) -> bool {
-        let text = self.text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&self.text);
+        let text = self.text.strip_prefix(BOM).unwrap_or(&self.text);
         text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
     }
 
@@ -75,20 +76,23 @@ pub async fn decompress_head(
 
 /// Reads on behind blank lines: the first bytes from the header on, and whether they are the rest of the file.
 pub async fn read_past_blank_lines(mut text: Bytes) -> Result<(Vec<u8>, bool), ReadError> {
-    let mut head = Vec::new();
+    let (mut head, mut begun) = (Vec::new(), false);
     let mut piece = vec![0; 64 * 1024];
     loop {
         let length = text.read(&mut piece).await.map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionAborted => ReadError::Source(error),
             _ => ReadError::File(decompression_fault(&error)),
         })?;
-        // A byte order mark before them is passed over with them: what is left is the text from the header on.
-        let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n' | 0xef | 0xbb | 0xbf);
-        let read = &piece[..length];
+        let mut read = &piece[..length];
+        if !begun {
+            read = read.strip_prefix(BOM).unwrap_or(read);
+            begun = true;
+        }
+        let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
         let blank = if head.is_empty() { read.iter().take_while(is_blank).count() } else { 0 };
         head.extend_from_slice(&read[blank..]);
-        if read.is_empty() || head.len() as u64 >= HEAD_TEXT_BYTES {
-            return Ok((head, read.is_empty()));
+        if length == 0 || head.len() as u64 >= HEAD_TEXT_BYTES {
+            return Ok((head, length == 0));
         }
     }
 }

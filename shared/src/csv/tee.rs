@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// A longer record fails its file.
 pub(super) const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
-const BOM: &[u8] = "\u{feff}".as_bytes();
+/// UTF-8's byte order mark.
+pub(super) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// The bytes from the current record's first one on.
 pub(super) struct Kept {
