@@ -222,22 +222,21 @@ impl TestDb {
 
     /// Waits until a statement of this name runs; names stand in the statements' first lines.
     pub async fn wait_for_running(&self, statement: &str) {
-        assert_named(statement);
-        let sql = format!(
-            "SELECT count(*) > 0 FROM pg_stat_activity
-              WHERE datname = current_database() AND state = 'active' AND query LIKE '-- {statement}%'"
-        );
-        self.until(&format!("{statement} to run"), &sql).await;
+        self.wait_for_statement(statement, "to run", "state = 'active'").await;
     }
 
     /// Waits until a statement of this name waits for a lock.
     pub async fn wait_for_blocked(&self, statement: &str) {
+        self.wait_for_statement(statement, "to wait for a lock", "wait_event_type = 'Lock'").await;
+    }
+
+    async fn wait_for_statement(&self, statement: &str, what: &str, condition: &str) {
         assert_named(statement);
         let sql = format!(
             "SELECT count(*) > 0 FROM pg_stat_activity
-              WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '-- {statement}%'"
+              WHERE datname = current_database() AND {condition} AND query LIKE '-- {statement}%'"
         );
-        self.until(&format!("{statement} to wait for a lock"), &sql).await;
+        self.until(&format!("{statement} {what}"), &sql).await;
     }
 
     /// Waits until no backend works in a transaction of this name: after a kill, the server notices by itself.

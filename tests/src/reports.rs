@@ -19,9 +19,9 @@ pub async fn parse_records(text: Vec<u8>) -> Vec<Vec<String>> {
     let mut records = Records::new(Box::pin(std::io::Cursor::new(text)), b',', LineEnd::Lf);
     let mut all = Vec::new();
     while records.next().await.expect("a record") == Next::Record {
-        let fields = records.fields();
-        let fields = (0..fields.len()).filter_map(|column| fields.get(column));
-        all.push(fields.map(|field| String::from_utf8(field.to_vec()).expect("UTF-8")).collect());
+        all.push(
+            records.fields().iter().map(|field| String::from_utf8(field.to_vec()).expect("UTF-8")).collect(),
+        );
     }
     all
 }

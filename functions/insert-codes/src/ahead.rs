@@ -38,7 +38,7 @@ impl<'a> SortAhead<'a> {
         Self { db, job, run: SortRun::random(), state: State::Idle }
     }
 
-    /// Begins, with the merchant's lock held: whoever made tables before has ended.
+    /// Begins. The caller holds the merchant's lock, so every earlier run has ended, and its tables are of no use.
     pub(crate) async fn begin(&mut self) {
         self.drop_tables(None).await;
         self.state = State::Sorting;

@@ -5,7 +5,7 @@ use crate::load::FileLoad;
 use bytes::Bytes;
 use futures_util::stream::poll_fn;
 use shared::csv::decompress::decompress;
-use shared::csv::records::ReadError;
+use shared::csv::records::{ReadError, broke_off};
 use shared::csv::rows::Rows;
 use shared::db::DbError;
 use shared::db::files::{FileCounts, ImportFile};
@@ -186,11 +186,7 @@ impl Parser {
         let read = |error: ReadError| {
             Some(match error {
                 ReadError::File(fault) => Stop::File(fault),
-                ReadError::Source(error) => Stop::Step(StepError::with_source(
-                    StepErrorKind::Transient,
-                    "reading the object broke off",
-                    error,
-                )),
+                ReadError::Source(error) => Stop::Step(broke_off(error)),
             })
         };
         while rows.next().await.map_err(read)? {

@@ -93,7 +93,7 @@ async fn check_staged(connection: &Connection, job: &Job, loaded: &[ImportFile])
         return Ok(());
     }
     let reasons = rejects::count_by_reason(connection, job.id).await?;
-    let detail = describe_nothing(sum(|counts| counts.records - counts.skipped), &reasons);
+    let detail = describe_nothing(sum(|counts| counts.rejected), &reasons);
     let fault = json!([{ "reason": NOTHING_STAGED, "detail": detail }]);
     // `false`: it is noted already, or the attempt is over. Then the state machine learns it from the next step.
     jobs::append_error(connection, job.id, job.attempt, &fault).await?;

@@ -135,14 +135,13 @@ async fn read_header(text: &[u8], complete: bool, delimiter: u8) -> Result<Heade
         Err(ReadError::Source(error)) => return Err(Fault::new(FaultReason::NotCsv, error.to_string())),
     }
     check_header_bytes(records.raw())?;
-    let fields = records.fields();
     let name = |(column, field): (usize, &[u8])| {
         let name = String::from_utf8_lossy(field);
         // A byte order mark inside of the first column's quotes is skipped, too.
         let name = if column == 0 { name.trim_start_matches('\u{feff}') } else { &name };
         name.trim().to_owned()
     };
-    let names = (0..fields.len()).filter_map(|column| fields.get(column)).enumerate().map(name).collect();
+    let names = records.fields().iter().enumerate().map(name).collect();
     let end = usize::try_from(records.end_offset()).unwrap_or(usize::MAX).min(window.len());
     Ok(Header { delimiter, names, line_end: tell_line_end(window, end), end })
 }

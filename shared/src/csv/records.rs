@@ -7,6 +7,7 @@ use super::scan::{count_line_ends, find_open_quote};
 use super::tee::{MAX_RECORD_BYTES, Tee};
 use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::layout::LineEnd;
+use crate::domain::step::{StepError, StepErrorKind};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, Terminator};
 use std::io;
 
@@ -32,6 +33,11 @@ pub enum ReadError {
     File(Fault),
     /// The source of the bytes is at fault: reading again may work.
     Source(io::Error),
+}
+
+/// The error of a step whose source of bytes was at fault.
+pub fn broke_off(error: io::Error) -> StepError {
+    StepError::with_source(StepErrorKind::Transient, "reading the object broke off", error)
 }
 
 /// What `Records::next` found.

@@ -19,6 +19,11 @@ pub trait Record<'a>: Copy {
     /// The bytes of all fields, without separators.
     fn bytes(self) -> &'a [u8];
 
+    /// All fields.
+    fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        (0..self.len()).filter_map(move |column| self.get(column))
+    }
+
     /// Whether it has nothing but white space.
     fn is_empty(self) -> bool {
         self.bytes().iter().all(u8::is_ascii_whitespace)
@@ -128,14 +133,12 @@ fn check_bytes<'a>(record: impl Record<'a>) -> Result<(), Reject> {
     // The bytes of all fields together may be valid UTF-8 although a character is split between two fields.
     let valid = bytes.is_ascii()
         || (std::str::from_utf8(bytes).is_ok()
-            && (0..record.len()).all(|i| record.get(i).is_some_and(|f| std::str::from_utf8(f).is_ok())));
+            && record.iter().all(|field| std::str::from_utf8(field).is_ok()));
     if valid {
         return Ok(());
     }
-    let (column, value) = (0..record.len())
-        .filter_map(|i| Some((i + 1, record.get(i)?)))
-        .find(|(_, f)| std::str::from_utf8(f).is_err())
-        .unwrap_or((1, b""));
+    let (column, value) =
+        (1..).zip(record.iter()).find(|(_, f)| std::str::from_utf8(f).is_err()).unwrap_or((1, b""));
     let detail = format!("column {column} is not UTF-8: `{}`", shown(value));
     Err(Reject { reason: RejectReason::InvalidUtf8, detail })
 }

@@ -1,31 +1,40 @@
 //! PostgreSQL's binary COPY format (PostgreSQL documentation, COPY, "Binary Format").
 
 use bytes::{BufMut, Bytes, BytesMut};
+use std::marker::PhantomData;
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01 in microseconds since 1970: PostgreSQL's epoch.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// Rows on their way to one COPY.
+/// Rows on their way to one COPY. `R`: what a row is made of.
 #[derive(Debug)]
-pub(super) struct BinaryBuffer {
+pub struct BinaryBuffer<R> {
     bytes: BytesMut,
     rows: u64,
+    of: PhantomData<R>,
 }
 
-impl BinaryBuffer {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+impl<R> BinaryBuffer<R> {
+    /// An empty buffer; `capacity` in bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(capacity);
         bytes.put_slice(HEADER);
-        Self { bytes, rows: 0 }
+        Self { bytes, rows: 0, of: PhantomData }
     }
 
     /// In bytes.
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(super) fn rows(&self) -> u64 {
+    /// Whether it holds no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// How many rows it holds.
+    pub fn rows(&self) -> u64 {
         self.rows
     }
 
@@ -36,7 +45,7 @@ impl BinaryBuffer {
     }
 
     /// What COPY is sent; the buffer is empty afterwards.
-    pub(super) fn take(&mut self) -> Bytes {
+    pub fn take(&mut self) -> Bytes {
         self.bytes.put_i16(-1);
         self.rows = 0;
         let full = self.bytes.split().freeze();

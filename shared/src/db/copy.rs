@@ -4,9 +4,9 @@ use super::connection::{Flight, Session};
 use super::error::{DbError, DbResult};
 use super::transaction::Transaction;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, Stream, StreamExt};
 use std::pin::{Pin, pin};
-use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
+use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 use tokio_postgres::{CopyOutStream, Error};
 
@@ -32,13 +32,29 @@ async fn copy_out(tx: &Transaction<'_>, operation: &'static str, sql: &str) -> D
     link.ask(operation, link.client()?.copy_out(sql)).await
 }
 
-/// Lines of CSV as they come from the server. Read to the end, or the connection is given up.
-pub struct Lines<'a> {
+/// What COPY sends, part by part. Read to the end, or the connection is given up.
+pub struct CopyOut<'a, S> {
     tx: &'a Transaction<'a>,
     operation: &'static str,
-    stream: Pin<Box<CopyOutStream>>,
+    stream: Pin<Box<S>>,
     flight: Option<Flight<'a>>,
 }
+
+impl<'a, T, S: Stream<Item = Result<T, Error>>> CopyOut<'a, S> {
+    fn new(tx: &'a Transaction<'_>, operation: &'static str, stream: S) -> Self {
+        Self { tx, operation, stream: Box::pin(stream), flight: Some(tx.link().begin_flight()) }
+    }
+
+    /// The next part.
+    pub async fn next(&mut self) -> DbResult<Option<T>> {
+        let part = self.tx.link().wait_for_part(self.operation, self.stream.next()).await?;
+        land_at_end(self.operation, part, &mut self.flight)
+    }
+}
+
+/// Lines of CSV as they come from the server: one message is one row (PostgreSQL documentation, message flow, "COPY
+/// Operations").
+pub type Lines<'a> = CopyOut<'a, CopyOutStream>;
 
 impl<'a> Lines<'a> {
     /// Begins to read what a COPY with FORMAT csv sends.
@@ -47,41 +63,23 @@ impl<'a> Lines<'a> {
         operation: &'static str,
         sql: &str,
     ) -> DbResult<Lines<'a>> {
-        let stream = Box::pin(copy_out(tx, operation, sql).await?);
-        Ok(Self { tx, operation, stream, flight: Some(tx.link().begin_flight()) })
-    }
-
-    /// The next line. One message is one row (PostgreSQL documentation, message flow, "COPY Operations").
-    pub async fn next(&mut self) -> DbResult<Option<Bytes>> {
-        let line = self.tx.link().wait_for_part(self.operation, self.stream.next()).await?;
-        land_at_end(self.operation, line, &mut self.flight)
+        Ok(Self::new(tx, operation, copy_out(tx, operation, sql).await?))
     }
 }
 
-/// Rows in PostgreSQL's binary format. Read to the end, or the connection is given up.
-pub(super) struct BinaryRows<'a> {
-    tx: &'a Transaction<'a>,
-    operation: &'static str,
-    stream: Pin<Box<BinaryCopyOutStream>>,
-    flight: Option<Flight<'a>>,
-}
+/// Rows in PostgreSQL's binary format.
+pub(super) type BinaryRows<'a> = CopyOut<'a, BinaryCopyOutStream>;
 
 impl<'a> BinaryRows<'a> {
     /// Begins to read what a COPY with FORMAT binary sends.
-    pub(super) async fn read(
+    pub(super) async fn read_binary(
         tx: &'a Transaction<'_>,
         operation: &'static str,
         sql: &str,
         types: &[Type],
     ) -> DbResult<BinaryRows<'a>> {
-        let stream = Box::pin(BinaryCopyOutStream::new(copy_out(tx, operation, sql).await?, types));
-        Ok(Self { tx, operation, stream, flight: Some(tx.link().begin_flight()) })
-    }
-
-    /// The next row.
-    pub(super) async fn next(&mut self) -> DbResult<Option<BinaryCopyOutRow>> {
-        let row = self.tx.link().wait_for_part(self.operation, self.stream.next()).await?;
-        land_at_end(self.operation, row, &mut self.flight)
+        let stream = BinaryCopyOutStream::new(copy_out(tx, operation, sql).await?, types);
+        Ok(Self::new(tx, operation, stream))
     }
 }
 

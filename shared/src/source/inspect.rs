@@ -3,12 +3,12 @@
 use crate::csv::decompress::decompress;
 use crate::csv::head::{Head, decompress_head, read_past_blank_lines, sample_codes};
 use crate::csv::layout::read_layout;
-use crate::csv::records::ReadError;
+use crate::csv::records::{ReadError, broke_off};
 use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::field::Mapping;
 use crate::domain::layout::{Compression, Layout};
 use crate::domain::object::FrozenObject;
-use crate::domain::step::{StepError, StepErrorKind, StepResult};
+use crate::domain::step::StepResult;
 use crate::s3::objects::Objects;
 use futures_util::stream::poll_fn;
 use std::sync::Arc;
@@ -59,10 +59,7 @@ async fn read_late_header(
     let (text, ended) = match read_past_blank_lines(text).await {
         Ok(text) => text,
         Err(ReadError::File(fault)) => return Ok(Err(fault)),
-        Err(ReadError::Source(error)) => {
-            let message = "reading the object broke off";
-            return Err(StepError::with_source(StepErrorKind::Transient, message, error));
-        }
+        Err(ReadError::Source(error)) => return Err(broke_off(error)),
     };
     if text.is_empty() {
         return Ok(Err(Fault::new(FaultReason::EmptyFile, "it holds no record")));

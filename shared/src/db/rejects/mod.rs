@@ -46,47 +46,20 @@ pub struct RejectedRecord<'a> {
 }
 
 /// Rejects on their way into `import_rejects`.
-#[derive(Debug)]
-pub struct RejectBuffer(BinaryBuffer);
+pub type RejectBuffer = BinaryBuffer<RejectedRecord<'static>>;
 
 impl RejectBuffer {
-    /// An empty buffer; `capacity` in bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self(BinaryBuffer::with_capacity(capacity))
-    }
-
-    /// In bytes.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether it holds no reject.
-    pub fn is_empty(&self) -> bool {
-        self.0.rows() == 0
-    }
-
-    /// How many rejects it holds.
-    pub fn rows(&self) -> u64 {
-        self.0.rows()
-    }
-
     /// Appends one reject.
     pub fn push(&mut self, job: JobId, file: &str, reject: &RejectedRecord<'_>) {
-        let out = &mut self.0;
-        out.begin_row(7);
-        out.put_bytes(job.0.as_bytes());
-        out.put_i64(Some(reject.record_number));
-        out.put_i64(Some(reject.line_number));
-        out.put_text(Some(file));
-        out.put_text(Some(reject.reason));
+        self.begin_row(7);
+        self.put_bytes(job.0.as_bytes());
+        self.put_i64(Some(reject.record_number));
+        self.put_i64(Some(reject.line_number));
+        self.put_text(Some(file));
+        self.put_text(Some(reject.reason));
         // A text column takes no NUL, whatever was found in the file.
-        out.put_text(Some(&reject.detail.replace('\0', "\u{fffd}")));
-        out.put_bytes(reject.raw);
-    }
-
-    /// What COPY is sent; the buffer is empty afterwards.
-    pub fn take(&mut self) -> Bytes {
-        self.0.take()
+        self.put_text(Some(&reject.detail.replace('\0', "\u{fffd}")));
+        self.put_bytes(reject.raw);
     }
 }
 
@@ -125,7 +98,7 @@ pub async fn read<'a>(tx: &'a Transaction<'_>, job: JobId) -> DbResult<RejectRow
 COPY (SELECT file, record_number, line_number, reason, detail, raw FROM onceload.import_rejects
        WHERE job_id = '{job}' ORDER BY file, record_number) TO STDOUT WITH (FORMAT binary)"
     );
-    Ok(RejectRows(BinaryRows::read(tx, "rejects.read", &sql, &types).await?))
+    Ok(RejectRows(BinaryRows::read_binary(tx, "rejects.read", &sql, &types).await?))
 }
 
 impl RejectRows<'_> {

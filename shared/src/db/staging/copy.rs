@@ -29,49 +29,22 @@ pub fn row_number(file_no: i32, record_number: i64) -> i64 {
 }
 
 /// Rows on their way into one bucket.
-#[derive(Debug)]
-pub struct CopyBuffer(BinaryBuffer);
+pub type CopyBuffer = BinaryBuffer<Row<'static>>;
 
 impl CopyBuffer {
-    /// An empty buffer; `capacity` in bytes.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self(BinaryBuffer::with_capacity(capacity))
-    }
-
-    /// In bytes.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether it holds no row.
-    pub fn is_empty(&self) -> bool {
-        self.0.rows() == 0
-    }
-
-    /// How many rows it holds.
-    pub fn rows(&self) -> u64 {
-        self.0.rows()
-    }
-
     /// Appends one row.
     pub fn push(&mut self, row_number: i64, row: &Row<'_>) {
-        let out = &mut self.0;
-        out.begin_row(10);
-        out.put_i64(Some(row_number));
-        out.put_text(Some(row.code));
-        out.put_text(row.serial);
-        out.put_text(row.sku);
-        out.put_i32(row.points);
-        out.put_text(row.sku_name);
-        out.put_text(row.batch_code);
-        out.put_price(row.price);
-        out.put_time(row.window_start);
-        out.put_time(row.window_end);
-    }
-
-    /// What COPY is sent; the buffer is empty afterwards.
-    pub fn take(&mut self) -> Bytes {
-        self.0.take()
+        self.begin_row(10);
+        self.put_i64(Some(row_number));
+        self.put_text(Some(row.code));
+        self.put_text(row.serial);
+        self.put_text(row.sku);
+        self.put_i32(row.points);
+        self.put_text(row.sku_name);
+        self.put_text(row.batch_code);
+        self.put_price(row.price);
+        self.put_time(row.window_start);
+        self.put_time(row.window_end);
     }
 }
 

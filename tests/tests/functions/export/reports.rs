@@ -3,15 +3,16 @@
 use crate::process::Process;
 use import_jobs::maintain::Asked;
 use onceload_tests::fixture::{add_member, add_merchant};
-use onceload_tests::maintenance::request_maintenance;
+use onceload_tests::maintenance::{MaintenanceTask, request_maintenance};
 use onceload_tests::reports::{parse_records, read_gzip};
 use onceload_tests::{Maintenance, Run, State, World};
 use serde_json::{Value, json};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
-use shared::domain::step::StepErrorKind;
+use shared::domain::step::{StepErrorKind, StepResult};
 use shared::domain::task::ExportKind;
 use std::fmt::Write;
+use tokio::task::JoinHandle;
 
 const DUPLICATES: Maintenance = Maintenance::Export(ExportKind::Duplicates);
 const REPORT: Maintenance = Maintenance::Export(ExportKind::Report);
@@ -296,6 +297,14 @@ async fn a_killed_export_publishes_nothing_and_is_repeated() {
     assert_eq!(task.run().await.unwrap(), result, "a repeated run has the same result");
 }
 
+/// Runs the task beside the test, and waits until a part of its upload is held.
+async fn spawn_until_held(world: &World, task: &MaintenanceTask) -> JoinHandle<StepResult<Value>> {
+    let task = task.with_own_connections(world);
+    let running = tokio::spawn(async move { task.run().await });
+    world.s3.wait_for_held_parts(1).await;
+    running
+}
+
 /// The import inserts while it is exported. The export starts over and reports the new state.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_races_an_insert_starts_over() {
@@ -303,11 +312,7 @@ async fn an_export_that_races_an_insert_starts_over() {
     let mut run = world.import_until_approval("a.csv", incompressible_rows(25_000)).await;
     let task = world.start_task(run.job, REPORT).await;
     let gate = world.s3.gate_parts(0);
-    let running = {
-        let task = task.with_own_connections(&world);
-        tokio::spawn(async move { task.run().await })
-    };
-    world.s3.wait_for_held_parts(1).await;
+    let running = spawn_until_held(&world, &task).await;
     world.add_codes(&["00000007"]).await;
     run.approve(&world.actor).await;
     run.app = world.app_with_pool(2);
@@ -331,11 +336,7 @@ async fn an_abandoned_export_publishes_nothing() {
     let run = world.import_to_end("a.csv", incompressible_rows(25_000)).await;
     let task = world.start_task(run.job, REPORT).await;
     let gate = world.s3.gate_parts(0);
-    let running = {
-        let task = task.with_own_connections(&world);
-        tokio::spawn(async move { task.run().await })
-    };
-    world.s3.wait_for_held_parts(1).await;
+    let running = spawn_until_held(&world, &task).await;
     let why = shared::domain::step::StepError::internal("the function was stopped");
     task.abandon(&why).await;
     gate.send(true).unwrap();

@@ -37,8 +37,7 @@ fn read_all(bytes: &[u8]) -> Result<(Vec<Seen>, u64), Fault> {
         let (mut seen, mut blank) = (Vec::new(), 0);
         while records.next().await.map_err(file_fault)? == Next::Record {
             blank += records.blank_lines();
-            let fields = records.fields();
-            let fields = (0..fields.len()).filter_map(|i| fields.get(i)).map(<[u8]>::to_vec).collect();
+            let fields = records.fields().iter().map(<[u8]>::to_vec).collect();
             seen.push((fields, records.line(), records.raw().to_vec(), records.blank_lines()));
         }
         Ok((seen, blank + records.blank_lines()))
