@@ -71,3 +71,14 @@ async fn a_zstd_file_may_begin_with_a_skippable_frame() {
     world.import_to_end("parallel.csv.zst", body).await;
     assert_eq!(world.count_codes().await, 2);
 }
+
+/// More blank lines than inspection fetches, behind a byte order mark, and a header that begins with one of its bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_behind_many_blank_lines_is_found() {
+    let world = World::new().await;
+    let blank = "\n".repeat(700_000);
+    world.import_to_end("late.csv", format!("\u{feff}{blank}\u{ff43},code\nx,A\ny,B\n")).await;
+    assert_eq!(world.count_codes().await, 2);
+    let mut run = world.import_file("blank.csv", blank);
+    assert!(run.until(State::LoadFiles).await.error().message.contains("empty_file"));
+}

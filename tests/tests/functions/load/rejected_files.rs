@@ -75,6 +75,10 @@ async fn opening_rejects_files_that_cannot_be_read() {
     let mut corrupt = gzip(csv);
     corrupt[12] ^= 0xff;
     let whole = gzip(noise(100).as_bytes());
+    // Without its size in the frame, the window stands there as it was asked for.
+    let mut long = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    long.window_log(28).unwrap();
+    std::io::Write::write_all(&mut long, csv).unwrap();
     let cases: Vec<(&str, Vec<u8>, &str, Option<u64>)> = vec![
         ("empty.csv", vec![], "empty_file", None),
         ("blank.csv", b"\n\r\n  \n".to_vec(), "empty_file", None),
@@ -94,6 +98,8 @@ async fn opening_rejects_files_that_cannot_be_read() {
         ("cut-header.csv.gz", gzip(csv)[..8].to_vec(), "truncated_gzip", None),
         ("corrupt.csv.gz", corrupt, "corrupt_compression", None),
         ("cut.csv.zst", zstd::encode_all(&csv[..], 1).unwrap()[..12].to_vec(), "truncated_gzip", None),
+        ("long.csv.zst", long.finish().unwrap(), "window_too_large", None),
+        ("zipped-twice.csv.gz", gzip(&gzip(csv)), "not_csv", None),
         ("utf16le-bom.csv", utf16(false, true), "utf16", None),
         ("utf16be-bom.csv", utf16(true, true), "utf16", None),
         ("utf16le.csv", utf16(false, false), "utf16", None),
