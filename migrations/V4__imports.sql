@@ -149,6 +149,8 @@ CREATE TABLE onceload.import_files (
     rejected      bigint,
     skipped       bigint,
     bucket_rows   bigint[],                                -- staged rows per bucket: staging is checked against it
+    warnings      jsonb       NOT NULL DEFAULT '[]',       -- of a loaded file: reason, count, line and sample of the first
+    rejected_by_reason jsonb  NOT NULL DEFAULT '{}',       -- of a loaded file
     error_reason  text,
     error_message text,
     loaded_at     timestamptz,

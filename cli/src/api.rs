@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::terminal;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -149,7 +150,7 @@ pub(crate) fn refusal(method: &str, path: &str, answer: Answer) -> Failure {
         400 | 422 => Exit::Usage,
         _ => Exit::Unavailable,
     };
-    let text = |member: &str| answer.body.get(member).and_then(Value::as_str).map(str::to_owned);
+    let text = |member: &str| answer.body.get(member).and_then(Value::as_str).map(terminal::part);
     let detail = ["detail", "error", "message", "title"].into_iter().find_map(text);
     let mut message = match (answer.status, detail) {
         (401, _) => "The API refused the token, which may have expired. Set ONCELOAD_TOKEN to a new one. \
@@ -163,6 +164,7 @@ pub(crate) fn refusal(method: &str, path: &str, answer: Answer) -> Failure {
             .iter()
             .filter_map(|error| error["pointer"].as_str())
             .filter(|p| !p.is_empty())
+            .map(terminal::part)
             .collect::<Vec<_>>()
     });
     if let Some(pointers) = pointers.filter(|pointers| !pointers.is_empty()) {

@@ -4,8 +4,10 @@ use crate::Output;
 use crate::args::Check;
 use crate::commands::Session;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::findings;
 use crate::import::{Uploaded, upload_files};
-use crate::words::{bytes, count, files, number, text};
+use crate::terminal;
+use crate::words::{bytes, count, files, number, shown, text};
 use serde_json::Value;
 
 /// How many rejects of a file people see.
@@ -31,27 +33,40 @@ pub(crate) fn check(session: &Session, args: &Check) -> Outcome<Output> {
         let message = format!("{}\n\n{} can't be imported.", lines.join("\n"), files(faults));
         return Err(Failure::new(Exit::ImportFailed, message).with(checked));
     }
-    lines.push(format!("\nImport them:  onceload import --prefix {prefix}"));
+    if checked["importable"] == Value::Bool(false) {
+        let message = format!("{}\n\nNone of the records can be imported.", lines.join("\n"));
+        return Err(Failure::new(Exit::ImportFailed, message).with(checked));
+    }
+    let map: String =
+        args.source.map.iter().map(|(field, header)| format!(" --map '{field}={header}'")).collect();
+    lines.push(format!(
+        "\nImport them:  onceload import --prefix {}{}",
+        terminal::part(&prefix),
+        terminal::part(&map)
+    ));
     Ok(Output { text: lines.join("\n"), document: checked })
 }
 
 fn describe(file: &Value, lines: &mut Vec<String>) {
-    let name = text(file, "/key").rsplit('/').next().unwrap_or_default();
+    let key = shown(file, "/key");
+    let name = key.rsplit('/').next().unwrap_or_default();
     if let Some(fault) = file.get("fault").filter(|fault| !fault.is_null()) {
         let line = fault["line"].as_u64().map(|line| format!(", line {line}")).unwrap_or_default();
-        lines.push(format!("{name}{line}: {} ({})", text(fault, "/reason"), text(fault, "/detail")));
-        lines.push(format!("  {}", text(fault, "/advice")));
+        lines.push(format!("{name}{line}: {} ({})", shown(fault, "/reason"), shown(fault, "/detail")));
+        lines.push(format!("  {}", shown(fault, "/advice")));
         return;
     }
     let delimiter = match text(file, "/delimiter") {
         "\t" => "tab",
         other => other,
     };
+    let reasons = findings::rejects_by_reason(file);
     let about = if file["records"]["exact"] == Value::Bool(true) { "" } else { "about " };
     lines.push(format!(
-        "{name}: {about}{} records, {} rejected; delimiter {delimiter}, {}, {}",
+        "{name}: {about}{} records, {} rejected{}; delimiter {delimiter}, {}, {}",
         count(number(file, "/records/count")),
         count(number(file, "/rejected")),
+        if reasons.is_empty() { String::new() } else { format!(" ({reasons})") },
         text(file, "/encoding"),
         match text(file, "/compression") {
             "none" => "not compressed",
@@ -60,14 +75,14 @@ fn describe(file: &Value, lines: &mut Vec<String>) {
     ));
     let names = |pointer: &str| {
         let names = file.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-        names.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        names.filter_map(Value::as_str).map(terminal::part).collect::<Vec<_>>().join(", ")
     };
     let mapping: Vec<String> = file["mapping"]
         .as_object()
         .into_iter()
         .flatten()
         .map(|(field, header)| match header.as_str() {
-            Some(header) if header != field => format!("{field} from `{header}`"),
+            Some(header) if header != field => format!("{field} from `{}`", terminal::part(header)),
             _ => field.clone(),
         })
         .collect();
@@ -80,7 +95,8 @@ fn describe(file: &Value, lines: &mut Vec<String>) {
     }
     for reject in file["rejects"].as_array().into_iter().flatten().take(SHOWN_REJECTS) {
         let (line, reason, detail) =
-            (number(reject, "/line"), text(reject, "/reason"), text(reject, "/detail"));
+            (number(reject, "/line"), shown(reject, "/reason"), shown(reject, "/detail"));
         lines.push(format!("  line {line} rejected: {reason}, {detail}"));
     }
+    lines.extend(findings::of_file(file));
 }

@@ -6,8 +6,10 @@ use crate::args::{Approve, Claimed, Clear, Followed, Global, History, Job, JobRe
 use crate::config::Config;
 use crate::confirm::confirm;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::findings;
 use crate::follow::{self, fail_if_unsuccessful, has_ended, is_at_rest};
-use crate::words::{self, count, number, summary, text};
+use crate::terminal;
+use crate::words::{self, count, number, shown, summary, text};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -50,7 +52,7 @@ impl Session {
     /// Prints a line for people on standard error, so that standard output has only the result.
     pub(crate) fn print_note(&self, line: &str) {
         if !self.json {
-            eprintln!("{line}");
+            eprintln!("{}", terminal::lines(line));
         }
     }
 }
@@ -59,7 +61,10 @@ impl Session {
 pub(crate) fn show(job: Value) -> Output {
     let id = text(&job, "/job_id");
     let next = match text(&job, "/status") {
-        "awaiting_approval" => format!("\n\nIt waits for approval:  onceload approve {id}"),
+        "awaiting_approval" => {
+            let accept = if job["blocked"] == Value::Bool(true) { " --accept-duplicates" } else { "" };
+            format!("\n\nIt waits for approval:  onceload approve {id}{accept}")
+        }
         _ => String::new(),
     };
     Output { text: format!("{}{next}", summary(&job)), document: job }
@@ -93,7 +98,8 @@ pub(crate) fn status(session: &Session, args: &Status) -> Outcome<Output> {
 }
 
 fn file_line(file: &Value) -> String {
-    let name = text(file, "/key").rsplit('/').next().unwrap_or_default();
+    let key = shown(file, "/key");
+    let name = key.rsplit('/').next().unwrap_or_default();
     let counts = match file["records"].as_i64() {
         Some(records) => format!(
             "{} records, {} staged, {} rejected, {} skipped",
@@ -102,9 +108,11 @@ fn file_line(file: &Value) -> String {
             count(number(file, "/rejected")),
             count(number(file, "/skipped"))
         ),
-        None => text(file, "/error_message").to_owned(),
+        None => shown(file, "/error_message"),
     };
-    format!("{:<9} {name}  {counts}", text(file, "/status"))
+    let mut lines = vec![format!("{:<9} {name}  {counts}", shown(file, "/status"))];
+    lines.extend(findings::of_file(file));
+    lines.join("\n")
 }
 
 pub(crate) fn approve(session: &Session, args: &Approve) -> Outcome<Output> {
@@ -215,7 +223,8 @@ pub(crate) fn verify(session: &Session, args: &Job) -> Outcome<Output> {
     if verification["verified"] != Value::Bool(true) {
         let problems: Vec<&str> =
             verification["problems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let message = format!("The verification found differences: {}.", problems.join("; "));
+        let message =
+            format!("The verification found differences: {}.", terminal::part(&problems.join("; ")));
         return Err(Failure::new(Exit::ImportFailed, message).with(found));
     }
     let (expected, actual) =
@@ -268,9 +277,9 @@ fn history_line(job: &Value) -> String {
     let known = |pointer| job.pointer(pointer).and_then(Value::as_i64).map_or("-".to_owned(), count);
     format!(
         "{}  {}  {:<17} {:>4} files  {:>13} staged  {:>13} inserted",
-        text(job, "/job_id"),
-        text(job, "/created_at").get(..16).unwrap_or_default().replace('T', " "),
-        text(job, "/status"),
+        shown(job, "/job_id"),
+        shown(job, "/created_at").get(..16).unwrap_or_default().replace('T', " "),
+        shown(job, "/status"),
         number(job, "/files/total"),
         known("/counts/staged"),
         known("/counts/inserted"),

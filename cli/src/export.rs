@@ -5,7 +5,8 @@ use crate::api;
 use crate::args::{Export, Kind};
 use crate::commands::Session;
 use crate::failure::{Exit, Failure, Outcome};
-use crate::words::{bytes, text};
+use crate::terminal;
+use crate::words::{bytes, shown, text};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub(crate) fn export(session: &Session, args: &Export) -> Outcome<Output> {
         match text(&export, "/status") {
             "ready" => break export,
             "failed" => {
-                let message = format!("The export failed: {}", text(&export, "/error_message"));
+                let message = format!("The export failed: {}", shown(&export, "/error_message"));
                 return Err(Failure::new(Exit::ImportFailed, message).with(export));
             }
             _ => std::thread::sleep(POLL_INTERVAL),
@@ -47,7 +48,7 @@ pub(crate) fn export(session: &Session, args: &Export) -> Outcome<Output> {
         let name = if name.is_empty() || name.starts_with('.') { format!("{kind}.csv.gz") } else { name };
         let target = args.output.join(name);
         let size = download(&agent, text(file, "/url"), &target)?;
-        lines.push(format!("{}  {}", target.display(), bytes(size)));
+        lines.push(format!("{}  {}", terminal::part(&target.display().to_string()), bytes(size)));
         if let Some(file) = file.as_object_mut() {
             // Until it expires, the link works like a password.
             file.remove("url");

@@ -2,6 +2,8 @@
 
 use crate::api::Api;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::findings;
+use crate::terminal;
 use crate::words;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -75,7 +77,7 @@ pub(crate) fn follow(api: &Api, job: &str, quiet: bool, done: impl Fn(&Value) ->
             Ok(found) => found,
             Err(failure) => break Err(failure),
         };
-        let line = words::progress(&found);
+        let line = terminal::part(&words::progress(&found));
         let step = line.split([':', ',']).next().unwrap_or_default().to_owned();
         live.show(&step, line);
         if done(&found) {
@@ -114,8 +116,11 @@ pub(crate) fn has_ended(status: &str) -> bool {
 pub(crate) fn fail_if_unsuccessful(job: Value) -> Outcome<Value> {
     match words::text(&job, "/status") {
         status @ ("failed" | "cancelled" | "expired") => {
-            let why = words::text(&job, "/error_message");
-            let message = format!("The import is {status}{}{why}", if why.is_empty() { "." } else { ": " });
+            let why = words::shown(&job, "/error_message");
+            let end = if why.is_empty() { "." } else { ": " };
+            let mut lines = vec![format!("The import is {status}{end}{why}")];
+            lines.extend(findings::of_import(&job));
+            let message = lines.join("\n");
             Err(Failure::new(Exit::ImportFailed, message).with(job))
         }
         _ => Ok(job),

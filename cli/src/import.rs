@@ -7,7 +7,7 @@ use crate::commands::{Session, show};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::follow::{fail_if_unsuccessful, is_at_rest};
 use crate::upload;
-use crate::words::{self, bytes, text};
+use crate::words::{self, bytes, shown, text};
 use serde_json::{Map, Value, json};
 
 /// The files to import or check: those under an existing prefix, or those that were just uploaded.
@@ -72,8 +72,8 @@ pub(crate) fn import(session: &Session, args: &Import) -> Outcome<Output> {
 /// Handles another import that is in the way: follows it if it is the caller's own. Fails either way.
 fn handle_conflict(session: &Session, answer: Value, prefix: &str, no_follow: bool) -> Outcome<Output> {
     let reason =
-        ["/error", "/detail"].map(|member| text(&answer, member)).into_iter().find(|text| !text.is_empty());
-    let reason = reason.unwrap_or("Another import is in the way.").to_owned();
+        ["/error", "/detail"].map(|member| shown(&answer, member)).into_iter().find(|text| !text.is_empty());
+    let reason = reason.unwrap_or_else(|| "Another import is in the way.".to_owned());
     let minutes =
         answer["elapsedMinutes"].as_i64().map(|minutes| format!(" It has been running for {minutes} min."));
     let later = format!(

@@ -10,8 +10,10 @@ mod config;
 mod confirm;
 mod export;
 mod failure;
+mod findings;
 mod follow;
 mod import;
+mod terminal;
 mod upload;
 mod words;
 
@@ -28,15 +30,15 @@ fn main() -> ExitCode {
     let json = cli.global.json;
     match run(cli) {
         Ok(Output { document, text }) => {
-            print(if json { document.to_string() } else { text });
+            print(&if json { terminal::json(&document.to_string()) } else { terminal::lines(&text) });
             ExitCode::SUCCESS
         }
         Err(failure) => {
             if json {
-                print(failure.to_json().to_string());
+                print(&terminal::json(&failure.to_json().to_string()));
             } else {
                 // If standard error is closed, the exit code is all that is left to report.
-                let _ = writeln!(std::io::stderr(), "{failure}");
+                let _ = writeln!(std::io::stderr(), "{}", terminal::lines(&failure.to_string()));
             }
             ExitCode::from(failure.exit as u8)
         }
@@ -73,7 +75,7 @@ fn run(cli: Cli) -> Outcome<Output> {
     }
 }
 
-fn print(text: String) {
+fn print(text: &str) {
     let text = text.trim_end();
     if !text.is_empty() {
         // A reader that closes the pipe early, such as `head`, is not an error.

@@ -1,5 +1,7 @@
 //! Formats numbers, times and jobs for people.
 
+use crate::findings;
+use crate::terminal;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -48,6 +50,11 @@ pub(crate) fn text<'a>(job: &'a Value, pointer: &str) -> &'a str {
     job.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A text as people see it.
+pub(crate) fn shown(job: &Value, pointer: &str) -> String {
+    terminal::part(text(job, pointer))
+}
+
 pub(crate) fn number(job: &Value, pointer: &str) -> i64 {
     job.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
@@ -87,11 +94,11 @@ pub(crate) fn progress(job: &Value) -> String {
 pub(crate) fn summary(job: &Value) -> String {
     let mut lines = Vec::new();
     let size = bytes(number(job, "/bytes/total").unsigned_abs());
-    lines.push(format!("Import {}: {}", text(job, "/job_id"), text(job, "/status").replace('_', " ")));
+    lines.push(format!("Import {}: {}", shown(job, "/job_id"), shown(job, "/status").replace('_', " ")));
     lines.push(format!(
         "{}, {size}, started {}",
         files(number(job, "/files/total")),
-        text(job, "/created_at")
+        shown(job, "/created_at")
     ));
     lines.push(String::new());
     let mut row = |indent: usize, name: &str, pointer: &str, remark: &str| {
@@ -102,7 +109,14 @@ pub(crate) fn summary(job: &Value) -> String {
     };
     row(0, "records", "/counts/records", "");
     row(1, "skipped", "/counts/skipped", "empty");
-    row(1, "rejected", "/counts/rejected", "kept with file, line and reason");
+    let reasons = findings::rejects_by_reason(job);
+    let kept = "kept with file, line and reason";
+    row(
+        1,
+        "rejected",
+        "/counts/rejected",
+        &if reasons.is_empty() { kept.into() } else { format!("{kept}: {reasons}") },
+    );
     row(1, "staged", "/counts/staged", "");
     row(2, "existing duplicates", "/counts/database_duplicates", "in production already");
     row(2, "internal duplicates", "/counts/internal_duplicates", "repeated in these files");
@@ -121,12 +135,15 @@ pub(crate) fn summary(job: &Value) -> String {
     if job["blocked"] == Value::Bool(true) {
         lines.push("BLOCKED: more duplicates than the import's options allow".to_owned());
     }
-    if let Some(verified) = job.pointer("/verification/verified").and_then(Value::as_bool) {
+    // What was verified is gone after a rollback.
+    let verified = job.pointer("/verification/verified").and_then(Value::as_bool);
+    if let Some(verified) = verified.filter(|_| text(job, "/status") != "rolled_back") {
         lines.push(format!("verified: {}", if verified { "yes" } else { "NO" }));
     }
     if let Some(error) = job["error_message"].as_str() {
-        lines.push(error.to_owned());
+        lines.push(terminal::part(error));
     }
+    lines.extend(findings::of_import(job));
     lines.join("\n")
 }
 

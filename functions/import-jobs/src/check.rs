@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::csv::head::Head;
 use shared::csv::records::ReadError;
+use shared::csv::rows::Rows;
 use shared::domain::actor::Actor;
 use shared::domain::fault::{Fault, FaultReason};
 use shared::domain::field::{Field, Mapping};
@@ -16,6 +17,7 @@ use shared::domain::layout::Layout;
 use shared::domain::object::FrozenObject;
 use shared::domain::source::{Options, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::warning::Findings;
 use shared::http::{Answer, Problem, json_answer, read_body_of_member};
 use shared::lambda::App;
 use shared::s3::objects::Objects;
@@ -101,6 +103,7 @@ struct Found {
     layout: Layout,
     bom: bool,
     tally: Tally,
+    findings: Findings,
     /// Whether the tally is that of the whole file.
     exact: bool,
     /// How many bytes of the object were tallied.
@@ -124,12 +127,13 @@ async fn check_head(objects: &Objects, object: FrozenObject, source: &Source) ->
     let bom = head.text.starts_with(&[0xef, 0xbb, 0xbf]);
     let mut tally = Tally::default();
     let text = Box::pin(Cursor::new(head.whole_lines().to_vec()));
-    let counted = tally.count(text, &layout, source.merchant, Options::default().max_rejects).await;
+    let mut rows = Rows::new(text, &layout, source.merchant, Options::default().max_rejects);
+    let counted = tally.count(&mut rows).await;
     let Head { ended, taken, .. } = head;
     let found = match counted {
         // A quote that is open at the end of the head may close further down, so only a whole file is at fault here.
         Err(ReadError::File(fault)) if ended => Err(fault),
-        _ => Ok(Found { layout, bom, tally, exact: ended, taken }),
+        _ => Ok(Found { layout, bom, tally, findings: rows.findings(), exact: ended, taken }),
     };
     Ok(Checked { object, found })
 }
@@ -150,14 +154,14 @@ async fn count_rest(objects: &Objects, file: Checked, source: &Source, deadline:
         found.layout.clone(),
         source.merchant,
     ));
-    let (tally, taken, counted) = match counting.await {
+    let (counted, ended) = match counting.await {
         Ok(counted) => counted,
         Err(error) => {
             tracing::error!(%error, key = %object.key, "counting panicked");
             return Checked { object, found: Ok(found) };
         }
     };
-    match counted {
+    match ended {
         Ok(Err(ReadError::File(fault))) => return Checked { object, found: Err(fault) },
         Ok(Ok(())) => found.exact = true,
         Ok(Err(ReadError::Source(error))) => {
@@ -166,25 +170,33 @@ async fn count_rest(objects: &Objects, file: Checked, source: &Source, deadline:
         // Out of time.
         Err(_) => {}
     }
-    if found.exact || tally.records() > found.tally.records() {
-        (found.tally, found.taken) = (tally, taken);
+    if found.exact || counted.tally.records() > found.tally.records() {
+        (found.tally, found.findings, found.taken) = (counted.tally, counted.findings, counted.taken);
     }
     Checked { object, found: Ok(found) }
 }
 
-/// Returns the tally, how many bytes of the object it covers, and how counting ended.
+/// How far a file was counted.
+struct Counted {
+    tally: Tally,
+    findings: Findings,
+    /// How many bytes of the object that covers.
+    taken: i64,
+}
+
+/// Counts a file until the deadline, and tells how counting ended.
 async fn count_until(
     deadline: Instant,
     objects: Objects,
     object: FrozenObject,
     layout: Layout,
     merchant: MerchantId,
-) -> (Tally, i64, Result<Result<(), ReadError>, Elapsed>) {
+) -> (Counted, Result<Result<(), ReadError>, Elapsed>) {
     let mut tally = Tally::default();
     let (text, taken) = read_text(&objects, &object, layout.compression);
-    let max_rejects = Options::default().max_rejects;
-    let counted = timeout_at(deadline, tally.count(text, &layout, merchant, max_rejects)).await;
-    (tally, taken.load(Ordering::Relaxed), counted)
+    let mut rows = Rows::new(text, &layout, merchant, Options::default().max_rejects);
+    let ended = timeout_at(deadline, tally.count(&mut rows)).await;
+    (Counted { tally, findings: rows.findings(), taken: taken.load(Ordering::Relaxed) }, ended)
 }
 
 /// The answer: every file and the totals.
@@ -214,7 +226,8 @@ fn describe(source: &Source, files: &[Checked]) -> Value {
     }
     json!({
         "merchant_id": source.merchant,
-        "importable": faults == 0,
+        // A file that was not counted to its end may hold good records further down.
+        "importable": faults == 0 && (totals.staged > 0 || !exact),
         "files": shown,
         "totals": {
             "files": files.len(), "faults": faults, "bytes": bytes,
@@ -232,11 +245,13 @@ fn describe_fault(fault: &Fault) -> Value {
             "detail": fault.detail,
             "advice": fault.reason.advice(),
         },
+        "warnings": [],
+        "rejected_by_reason": {},
     })
 }
 
 fn describe_found(found: &Found, counts: &Estimate, sample_bytes: &mut usize) -> Value {
-    let Found { layout, tally, .. } = found;
+    let Found { layout, tally, findings, .. } = found;
     let (mut mapping, mut missing) = (Map::new(), Vec::new());
     for field in Field::ALL {
         match layout.column(field) {
@@ -264,7 +279,8 @@ fn describe_found(found: &Found, counts: &Estimate, sample_bytes: &mut usize) ->
         "staged": counts.staged,
         "rejected": counts.rejected,
         "skipped": counts.skipped,
-        "rejected_by_reason": tally.reasons,
+        "warnings": findings.warnings,
+        "rejected_by_reason": findings.rejected_by_reason,
         "fault": null,
         "rows": rows,
         "rejects": rejects,

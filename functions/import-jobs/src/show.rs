@@ -9,6 +9,7 @@ use shared::db::{Session, jobs};
 use shared::domain::actor::Actor;
 use shared::domain::ids::JobId;
 use shared::domain::layout::{Compression, Layout};
+use shared::domain::warning::Findings;
 use shared::http::{Answer, Problem, json_answer};
 use shared::lambda::App;
 
@@ -51,6 +52,8 @@ struct ShownFile {
     rejected: Option<i64>,
     skipped: Option<i64>,
     layout: Option<ShownLayout>,
+    #[serde(flatten)]
+    findings: Findings,
     error_reason: Option<String>,
     error_message: Option<String>,
 }
@@ -76,6 +79,7 @@ impl From<ImportFile> for ShownFile {
             rejected: file.counts.map(|counts| counts.rejected),
             skipped: file.counts.map(|counts| counts.skipped),
             layout: file.layout.map(ShownLayout::from),
+            findings: file.findings,
             error_reason: file.error_reason,
             error_message: file.error_message,
         }

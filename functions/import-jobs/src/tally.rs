@@ -6,12 +6,10 @@ use serde_json::{Value, json};
 use shared::csv::decompress::{Bytes, Measured, decompress};
 use shared::csv::records::ReadError;
 use shared::csv::rows::Rows;
-use shared::domain::ids::MerchantId;
-use shared::domain::layout::{Compression, Layout};
+use shared::domain::layout::Compression;
 use shared::domain::object::FrozenObject;
 use shared::domain::row::{Reject, Row};
 use shared::s3::objects::Objects;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio_util::io::StreamReader;
@@ -27,8 +25,6 @@ pub(crate) struct Tally {
     pub(crate) staged: i64,
     pub(crate) rejected: i64,
     pub(crate) skipped: i64,
-    /// Rejects by their reason.
-    pub(crate) reasons: BTreeMap<&'static str, i64>,
     /// The first rows, with the values that staging would hold.
     pub(crate) rows: Vec<Value>,
     /// The first rejects, with record number, line, reason and detail.
@@ -40,31 +36,24 @@ impl Tally {
         self.staged + self.rejected + self.skipped
     }
 
-    /// Counts to the end of the text. If the count is given up, the tally holds what was counted until then.
-    pub(crate) async fn count(
-        &mut self,
-        text: Bytes,
-        layout: &Layout,
-        merchant: MerchantId,
-        max_rejects: u32,
-    ) -> Result<(), ReadError> {
-        let mut rows = Rows::new(text, layout, merchant, max_rejects);
+    /// Counts to the end of the file. If the count is given up, the tally holds what was counted until then.
+    pub(crate) async fn count(&mut self, rows: &mut Rows) -> Result<(), ReadError> {
         while rows.next().await? {
             self.skipped = rows.skipped();
+            let (number, line) = (rows.number(), rows.line());
             let reject = match rows.row() {
                 Ok(row) => {
                     self.staged += 1;
                     if self.rows.len() < SAMPLES {
-                        self.rows.push(show_row(&row, &rows));
+                        self.rows.push(show_row(&row, number, line));
                     }
                     continue;
                 }
                 Err(reject) => reject,
             };
             self.rejected += 1;
-            *self.reasons.entry(reject.reason.as_str()).or_default() += 1;
             if self.rejects.len() < SAMPLES {
-                self.rejects.push(show_reject(&reject, &rows));
+                self.rejects.push(show_reject(&reject, rows));
             }
             rows.count_reject(&reject).map_err(ReadError::File)?;
         }
@@ -75,11 +64,11 @@ impl Tally {
 
 /// The values that staging would hold.
 #[expect(clippy::cast_precision_loss, reason = "a price of numeric(12, 2) is below 2^53 hundredths")]
-fn show_row(row: &Row<'_>, rows: &Rows) -> Value {
+fn show_row(row: &Row<'_>, number: i64, line: u64) -> Value {
     let time = |micros: Option<i64>| micros.and_then(DateTime::from_timestamp_micros);
     json!({
-        "record_number": rows.number(),
-        "line": rows.line(),
+        "record_number": number,
+        "line": line,
         "code": row.code,
         "serial": row.serial,
         "sku": row.sku,

@@ -1,5 +1,6 @@
 //! The transaction that loads one file: its marker first, then its rows, then its counts and the fence.
 
+use crate::pipeline::Ending;
 use bytes::Bytes;
 use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
@@ -8,6 +9,7 @@ use shared::db::{Connection, DbError, DbResult, Limits, Transaction, rejects};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::StepResult;
+use shared::domain::warning::Findings;
 use std::time::Duration;
 
 /// A file that is being loaded.
@@ -75,11 +77,12 @@ impl<'a> FileLoad<'a> {
     }
 
     /// Writes the counts, checks that this attempt still holds, and commits. Refused, it rolls back.
-    pub(crate) async fn finish(self, skipped: i64) -> StepResult<FileCounts> {
+    pub(crate) async fn finish(self, ending: &Ending) -> StepResult<FileCounts> {
         let staged: i64 = self.bucket_rows.iter().sum();
+        let skipped = ending.skipped;
         let records = staged + self.rejected + skipped;
         let counts = FileCounts { records, staged, rejected: self.rejected, skipped };
-        if let Err(error) = self.record(&counts).await {
+        if let Err(error) = self.record(&counts, &ending.findings).await {
             // If this fails, the connection is closed, and the server rolls back.
             self.give_up().await.ok();
             return Err(error);
@@ -88,8 +91,8 @@ impl<'a> FileLoad<'a> {
         Ok(counts)
     }
 
-    async fn record(&self, counts: &FileCounts) -> StepResult<()> {
-        files::record_loaded(&self.tx, self.job, self.file_no, counts, &self.bucket_rows).await?;
+    async fn record(&self, counts: &FileCounts, findings: &Findings) -> StepResult<()> {
+        files::record_loaded(&self.tx, self.job, self.file_no, counts, findings, &self.bucket_rows).await?;
         jobs::fence(&self.tx, self.job, self.attempt, Status::Loading).await
     }
 }

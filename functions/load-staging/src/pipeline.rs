@@ -17,6 +17,7 @@ use shared::domain::buckets::Splitter;
 use shared::domain::fault::Fault;
 use shared::domain::ids::JobId;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::warning::Findings;
 use shared::lambda::Budget;
 use shared::s3::objects::Objects;
 use std::sync::Arc;
@@ -51,11 +52,18 @@ impl From<DbError> for Stop {
     }
 }
 
+/// What is known at the end of a file.
+pub(crate) struct Ending {
+    /// Records without content.
+    pub(crate) skipped: i64,
+    pub(crate) findings: Findings,
+}
+
 /// What the parser sends to the copying task.
 enum Message {
     Rows { bucket: usize, data: Bytes, rows: u64 },
     Rejects { data: Bytes, rows: u64 },
-    End { skipped: i64 },
+    End(Ending),
 }
 
 /// Streams the object into the open load and finishes it.
@@ -68,7 +76,7 @@ pub(crate) async fn run(
     budget: Budget,
 ) -> Result<FileCounts, Stop> {
     match copy_all(objects, job, file, &mut load, watch, budget).await {
-        Ok(skipped) => Ok(load.finish(skipped).await?),
+        Ok(ending) => Ok(load.finish(&ending).await?),
         Err(Stop::File(fault)) => {
             // Noting the fault waits for the lock on the file's row, which this gives back.
             load.give_up().await?;
@@ -82,7 +90,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Copies all records of the object, and returns how many were skipped.
+/// Copies all records of the object.
 async fn copy_all(
     objects: &Objects,
     job: &Job,
@@ -90,7 +98,7 @@ async fn copy_all(
     load: &mut FileLoad<'_>,
     watch: &Watch,
     budget: Budget,
-) -> Result<i64, Stop> {
+) -> Result<Ending, Stop> {
     let layout = file
         .layout
         .clone()
@@ -108,7 +116,7 @@ async fn copy_all(
 
     let pace = Pace { started: Instant::now(), bytes: file.object.bytes, budget };
     let mut rows_done = 0i64;
-    let mut skipped = None;
+    let mut ending = None;
     loop {
         let message = match tokio::time::timeout(QUIET, receiver.recv()).await {
             Ok(Some(message)) => message,
@@ -128,7 +136,7 @@ async fn copy_all(
                 rows_done += i64::try_from(rows).unwrap_or(0);
             }
             Message::Rejects { data, rows } => load.copy_rejects(data, rows).await?,
-            Message::End { skipped: count } => skipped = Some(count),
+            Message::End(end) => ending = Some(end),
         }
         watch.set_rows(rows_done);
         watch.set_bytes(received.load(Ordering::Relaxed));
@@ -136,7 +144,7 @@ async fn copy_all(
     if let Some(parsed) = parsing.join_next().await {
         parsed.map_err(|error| StepError::internal(format!("the parser panicked: {error}")))??;
     }
-    Ok(skipped.ok_or_else(|| StepError::internal("the parser ended without reaching the end of the file"))?)
+    Ok(ending.ok_or_else(|| StepError::internal("the parser ended without reaching the end of the file"))?)
 }
 
 /// The parsing task.
@@ -172,8 +180,8 @@ impl Parser {
 
     async fn run(mut self, mut rows: Rows) -> Result<(), Stop> {
         match self.parse(&mut rows).await {
-            Ok(skipped) => {
-                let _ = self.flush_all(skipped).await;
+            Ok(()) => {
+                let _ = self.flush_all(Ending { skipped: rows.skipped(), findings: rows.findings() }).await;
                 Ok(())
             }
             Err(Some(stop)) => Err(stop),
@@ -182,7 +190,7 @@ impl Parser {
     }
 
     /// Parses to the end. `Err(None)`: the copying task has stopped.
-    async fn parse(&mut self, rows: &mut Rows) -> Result<i64, Option<Stop>> {
+    async fn parse(&mut self, rows: &mut Rows) -> Result<(), Option<Stop>> {
         let read = |error: ReadError| {
             Some(match error {
                 ReadError::File(fault) => Stop::File(fault),
@@ -190,11 +198,12 @@ impl Parser {
             })
         };
         while rows.next().await.map_err(read)? {
+            let number = rows.number();
             let full = match rows.row() {
                 Ok(row) => {
                     let bucket = self.splitter.bucket_of(row.code.as_bytes());
                     let buffer = &mut self.buffers[bucket];
-                    buffer.push(row_number(self.file_no, rows.number()), &row);
+                    buffer.push(row_number(self.file_no, number), &row);
                     (buffer.len() >= BUFFER_BYTES).then_some(Some(bucket))
                 }
                 Err(reject) => {
@@ -203,7 +212,7 @@ impl Parser {
                         self.job,
                         &self.key,
                         &RejectedRecord {
-                            record_number: rows.number(),
+                            record_number: number,
                             line_number: i64::try_from(rows.line()).unwrap_or(i64::MAX),
                             reason: reject.reason.as_str(),
                             detail: &reject.detail,
@@ -220,7 +229,7 @@ impl Parser {
                 None => {}
             }
         }
-        Ok(rows.skipped())
+        Ok(())
     }
 
     async fn flush(&mut self, bucket: usize) -> Result<(), Gone> {
@@ -236,7 +245,7 @@ impl Parser {
         self.sender.send(Message::Rejects { data, rows }).await.map_err(|_| Gone)
     }
 
-    async fn flush_all(&mut self, skipped: i64) -> Result<(), Gone> {
+    async fn flush_all(&mut self, ending: Ending) -> Result<(), Gone> {
         for bucket in 0..self.buffers.len() {
             if !self.buffers[bucket].is_empty() {
                 self.flush(bucket).await?;
@@ -245,7 +254,7 @@ impl Parser {
         if !self.rejects.is_empty() {
             self.flush_rejects().await?;
         }
-        self.sender.send(Message::End { skipped }).await.map_err(|_| Gone)
+        self.sender.send(Message::End(ending)).await.map_err(|_| Gone)
     }
 }
 

@@ -215,6 +215,7 @@ mod tests {
             status,
             layout: None,
             counts: None,
+            findings: Default::default(),
             bucket_rows: (status == FileStatus::Loaded).then(|| vec![2, 3]),
             error_reason: None,
             error_message: error_message.map(str::to_owned),

@@ -82,6 +82,7 @@ pub(crate) mod tests {
             status: FileStatus::Loaded,
             layout: None,
             counts: Some(FileCounts { records: staged, staged, rejected: 0, skipped: 0 }),
+            findings: Default::default(),
             bucket_rows: None,
             error_reason: None,
             error_message: None,

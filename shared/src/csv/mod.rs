@@ -12,3 +12,4 @@ mod scan;
 mod tee;
 pub mod text;
 mod values;
+mod warnings;

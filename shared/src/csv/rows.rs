@@ -4,12 +4,15 @@
 use super::decompress::Bytes;
 use super::mismatch::MismatchCheck;
 use super::records::{Next, ReadError, Records};
-use super::row::{Record, RowParser};
+use super::row::{Record, RowParser, is_plain};
 use super::scan::{find_malformed_quotes, has_bare_cr};
+use super::warnings::{END_OF_DATA, Taken, Warnings};
 use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::ids::MerchantId;
 use crate::domain::layout::{Layout, LineEnd};
 use crate::domain::row::{Reject, RejectReason, Row};
+use crate::domain::warning::{Findings, WarningReason};
+use std::collections::BTreeMap;
 
 /// The end-of-file mark of DOS.
 const CTRL_Z: &[u8] = b"\x1a";
@@ -19,6 +22,7 @@ pub struct Rows {
     records: Records,
     parser: RowParser,
     mismatch: MismatchCheck,
+    warnings: Warnings,
     delimiter: u8,
     line_end: LineEnd,
     max_rejects: u64,
@@ -26,6 +30,9 @@ pub struct Rows {
     number: i64,
     skipped: i64,
     rejected: u64,
+    rejected_by_reason: BTreeMap<&'static str, i64>,
+    /// The line of the last record, if that was taken and is psql's mark of the end.
+    end_of_data: Option<u64>,
     /// The record is this mark, and the next one has been read already: only then is it known that it ends nothing.
     mark: Option<Mark>,
 }
@@ -43,6 +50,7 @@ impl Rows {
             records: Records::new(text, layout.delimiter, layout.line_end),
             parser: RowParser::new(layout, merchant),
             mismatch: MismatchCheck::new(layout),
+            warnings: Warnings::new(layout),
             delimiter: layout.delimiter,
             line_end: layout.line_end,
             max_rejects: u64::from(max_rejects),
@@ -50,6 +58,8 @@ impl Rows {
             number: 0,
             skipped: 0,
             rejected: 0,
+            rejected_by_reason: BTreeMap::new(),
+            end_of_data: None,
             mark: None,
         }
     }
@@ -76,7 +86,12 @@ impl Rows {
                 self.mark = Some(mark);
                 return Ok(true);
             }
-            self.mismatch.observe(raw, fields.len(), fields.get(0).unwrap_or_default(), self.records.line());
+            let line = self.records.line();
+            self.mismatch.observe(raw, fields.len(), fields.get(0).unwrap_or_default(), line);
+            self.end_of_data = None;
+            if !self.records.is_finished() {
+                self.warnings.add(WarningReason::LastLineUnfinished, line, raw);
+            }
             return Ok(true);
         }
     }
@@ -100,12 +115,15 @@ impl Rows {
         Ok(true)
     }
 
-    fn end(&self) -> Result<bool, ReadError> {
+    fn end(&mut self) -> Result<bool, ReadError> {
+        if let Some(line) = self.end_of_data.take() {
+            self.warnings.add(WarningReason::EndOfDataMark, line, END_OF_DATA);
+        }
         self.mismatch.fault().map_or(Ok(false), |fault| Err(ReadError::File(fault)))
     }
 
-    /// The record as a row.
-    pub fn row(&self) -> Result<Row<'_>, Reject> {
+    /// The record as a row; what is worth a look is counted. Called once for each record.
+    pub fn row(&mut self) -> Result<Row<'_>, Reject> {
         if self.mark.is_some() {
             let detail = "the record is a ^Z, but not the last".into();
             return Err(Reject { reason: RejectReason::ControlCharacter, detail });
@@ -119,12 +137,19 @@ impl Rows {
             let detail = "a CR stands outside of quotes, and lines end in LF here".into();
             return Err(Reject { reason: RejectReason::ControlCharacter, detail });
         }
-        self.parser.parse(self.records.fields())
+        let fields = self.records.fields();
+        let plain = is_plain(fields.bytes());
+        let row = self.parser.parse(fields, plain)?;
+        let line = self.records.line();
+        self.warnings.observe(&Taken { row: &row, fields, plain, line, raw });
+        self.end_of_data = (raw == END_OF_DATA).then_some(line);
+        Ok(row)
     }
 
     /// Counts a reject; too many are a fault of the file.
     pub fn count_reject(&mut self, reject: &Reject) -> Result<(), Fault> {
         self.rejected += 1;
+        *self.rejected_by_reason.entry(reject.reason.as_str()).or_default() += 1;
         if self.rejected <= self.max_rejects {
             return Ok(());
         }
@@ -153,5 +178,11 @@ impl Rows {
     /// Empty records so far.
     pub fn skipped(&self) -> i64 {
         self.skipped
+    }
+    /// Warnings and rejects so far.
+    pub fn findings(&self) -> Findings {
+        let rejected_by_reason =
+            self.rejected_by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+        Findings { warnings: self.warnings.list(), rejected_by_reason }
     }
 }

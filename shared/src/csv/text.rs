@@ -21,15 +21,34 @@ pub fn defuse(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether a character is not seen, or acts on those beside it: formats (Unicode's category Cf), spaces other than U+0020,
+/// fillers and variation selectors.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+        | '\u{115f}' | '\u{1160}' | '\u{1680}' | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3000}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// A text of a file as a message shows it: what can't be seen, or would act on a terminal, is spelled out.
 pub fn show_invisible(text: &str) -> String {
-    let invisible = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let mut shown = String::with_capacity(text.len());
+    show_within(text, usize::MAX)
+}
+
+/// The same, and no longer than so many bytes.
+pub fn show_within(text: &str, limit: usize) -> String {
+    let mut shown = String::new();
     for c in text.chars() {
-        if invisible(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        let before = shown.len();
+        if c.is_control() || is_invisible(c) {
+            shown.extend(c.escape_unicode())
+        } else {
+            shown.push(c)
+        }
+        if shown.len() > limit {
+            shown.truncate(before);
+            break;
+        }
     }
     shown
 }

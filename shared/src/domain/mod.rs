@@ -19,3 +19,4 @@ pub mod source;
 pub mod status;
 pub mod step;
 pub mod task;
+pub mod warning;

@@ -9,7 +9,7 @@ use crate::domain::status::Status;
 use crate::domain::task::Action;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// What became of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,7 +251,7 @@ async fn state_changed(app: &App, job: JobId) -> Result<(), String> {
 }
 
 /// The members of the event's detail, as the API shows them.
-const DETAIL: [&str; 11] = [
+const DETAIL: [&str; 12] = [
     "job_id",
     "merchant_id",
     "status",
@@ -262,6 +262,7 @@ const DETAIL: [&str; 11] = [
     "rolled_back_at",
     "counts",
     "blocked",
+    "rejected_by_reason",
     "error_message",
 ];
 
@@ -271,6 +272,12 @@ async fn event_detail(app: &App, job: JobId) -> DbResult<Option<Value>> {
     let view = jobs::find_view(&connection, &[found.merchant], job).await?;
     Ok(view.map(|view| {
         let view = json!(view);
-        Value::Object(DETAIL.iter().map(|name| ((*name).to_owned(), view[*name].clone())).collect())
+        let mut detail: Map<_, _> =
+            DETAIL.iter().map(|name| ((*name).to_owned(), view[*name].clone())).collect();
+        // Without samples: a code is as good as money.
+        let warnings = view["warnings"].as_array().into_iter().flatten();
+        let counts = warnings.filter_map(|w| Some((w["reason"].as_str()?.to_owned(), w["count"].clone())));
+        detail.insert("warnings".into(), counts.collect::<Map<_, _>>().into());
+        Value::Object(detail)
     }))
 }

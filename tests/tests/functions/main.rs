@@ -15,11 +15,13 @@ mod open {
 }
 mod load {
     mod binary_copy;
+    mod checked_as_loaded;
     mod loader;
     mod real_files;
     mod record_reader;
     mod records;
     mod rejected_files;
+    mod warnings;
 }
 mod staging {
     mod cleared;

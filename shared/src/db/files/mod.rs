@@ -7,6 +7,7 @@ use crate::domain::fault::Fault;
 use crate::domain::ids::JobId;
 use crate::domain::layout::Layout;
 use crate::domain::object::FrozenObject;
+use crate::domain::warning::Findings;
 use serde::Serialize;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
@@ -58,6 +59,8 @@ pub struct ImportFile {
     pub layout: Option<Layout>,
     /// Where its records went.
     pub counts: Option<FileCounts>,
+    /// What was found in it besides its rows.
+    pub findings: Findings,
     /// Staged rows per bucket.
     pub bucket_rows: Option<Vec<i64>>,
     /// The name of its fault.
@@ -98,6 +101,10 @@ impl ImportFile {
                 rejected: row.get("rejected"),
                 skipped: row.get("skipped"),
             }),
+            findings: Findings {
+                warnings: row.get::<_, Json<_>>("warnings").0,
+                rejected_by_reason: row.get::<_, Json<_>>("rejected_by_reason").0,
+            },
             bucket_rows: row.get("bucket_rows"),
             error_reason: row.get("error_reason"),
             error_message: row.get("error_message"),
@@ -164,14 +171,18 @@ pub async fn take(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<bool> 
     TAKE.run_guarded(on, &[&job, &file_no]).await
 }
 
-/// Keeps where the records of a file went, and its staged rows per bucket.
+/// Keeps where the records of a file went, what was found besides, and its staged rows per bucket.
 pub async fn record_loaded(
     on: &dyn Session,
     job: JobId,
     file_no: i32,
     counts: &FileCounts,
+    findings: &Findings,
     bucket_rows: &[i64],
 ) -> DbResult<()> {
     let FileCounts { records, staged, rejected, skipped } = counts;
-    LOADED.run_one(on, &[&job, &file_no, records, staged, rejected, skipped, &bucket_rows]).await
+    let (warnings, reasons) = (Json(&findings.warnings), Json(&findings.rejected_by_reason));
+    LOADED
+        .run_one(on, &[&job, &file_no, records, staged, rejected, skipped, &bucket_rows, &warnings, &reasons])
+        .await
 }

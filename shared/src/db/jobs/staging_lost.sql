@@ -11,7 +11,7 @@ WITH job AS (
     RETURNING id, restage_count
 ), files AS (
     UPDATE onceload.import_files f SET status = 'pending', loaded_at = NULL, records = NULL, staged = NULL, rejected = NULL,
-           skipped = NULL, bucket_rows = NULL
+           skipped = NULL, bucket_rows = NULL, warnings = DEFAULT, rejected_by_reason = DEFAULT
       FROM job WHERE f.job_id = job.id AND f.status = 'loaded'
 ), chunks AS (
     DELETE FROM onceload.import_chunks c USING job WHERE c.job_id = job.id

@@ -34,6 +34,8 @@ pub struct JobView {
     pub rate: Option<f64>,
     pub eta_seconds: Option<f64>,
     pub blocked: bool,
+    pub warnings: Value,
+    pub rejected_by_reason: Value,
     pub verification: Option<Value>,
     pub error_message: Option<String>,
     pub validation_errors: Value,
@@ -171,7 +173,10 @@ impl JobView {
             counts: Counts::read(row, status),
             rate: pace.rate,
             eta_seconds: pace.eta_seconds,
-            blocked: row.get("blocked"),
+            // Only while it does: once approved or over, it stands in nobody's way.
+            blocked: row.get("blocked") && matches!(status, Status::Validating | Status::AwaitingApproval),
+            warnings: row.get("warnings"),
+            rejected_by_reason: row.get("rejected_by_reason"),
             verification: row.get("verification"),
             error_message: row.get("error_message"),
             validation_errors: row.get("validation_errors"),
@@ -216,7 +221,8 @@ impl Pace {
             (Status::Loading, _) => {
                 let seconds = row.get("load_seconds");
                 let eta_seconds = Self::of(bytes.done, seconds, bytes.total).eta_seconds;
-                Self { rate: rate(row.get("rows_loading"), seconds), eta_seconds }
+                let rate = eta_seconds.and_then(|_| rate(row.get("rows_loading"), seconds));
+                Self { rate, eta_seconds }
             }
             // Once the codes are in, what is left is to verify them.
             (Status::Processing, _) if row.get::<_, Option<i64>>("codes_inserted").is_none() => {
@@ -233,6 +239,10 @@ impl Pace {
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53, where f64 is exact")]
     fn of(done: i64, seconds: Option<f64>, all: i64) -> Self {
+        // The first moments of a step say nothing about the rest of it.
+        if done < all / 100 {
+            return Self::default();
+        }
         let rate = rate(done, seconds);
         let left = (all - done).max(0) as f64;
         Self { rate, eta_seconds: rate.map(|rate| (left / rate).ceil()) }

@@ -7,7 +7,7 @@ SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.create
        f.files_total, f.files_loaded, f.files_failed, f.bytes_total, f.bytes_loaded, f.records_loaded, f.staged_loaded,
        f.rejected_loaded, f.skipped_loaded,
        p.rows_loading, p.bytes_loading, p.load_seconds, p.rows_inserting, p.insert_seconds, p.rows_deleting, p.delete_seconds,
-       c.chunks_total, c.chunks_done
+       c.chunks_total, c.chunks_done, w.warnings, r.rejected_by_reason
   FROM onceload.codes_import_jobs j
  CROSS JOIN LATERAL (
        SELECT count(*) AS files_total, count(*) FILTER (WHERE status = 'loaded') AS files_loaded,
@@ -34,6 +34,20 @@ SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.create
  CROSS JOIN LATERAL (
        SELECT count(*) AS chunks_total, count(*) FILTER (WHERE status = 'marked') AS chunks_done
          FROM onceload.import_chunks WHERE job_id = j.id) c
+ CROSS JOIN LATERAL (
+       SELECT coalesce(jsonb_agg(jsonb_build_object('reason', reason, 'count', count, 'files', files, 'first', first) ORDER BY reason),
+                       '[]') AS warnings
+         FROM (SELECT w.reason COLLATE "C" AS reason, sum(w.count) AS count, count(*) AS files,
+                      (array_agg(jsonb_build_object('file', f.key, 'line', w.line, 'sample', w.sample) ORDER BY f.file_no))[1] AS first
+                 FROM onceload.import_files f
+                CROSS JOIN jsonb_to_recordset(f.warnings) AS w(reason text, count bigint, line bigint, sample text)
+                WHERE f.job_id = j.id GROUP BY 1) AS warning) w
+ CROSS JOIN LATERAL (
+       SELECT coalesce(jsonb_object_agg(reason, count), '{}') AS rejected_by_reason
+         FROM (SELECT r.key AS reason, sum(r.value::bigint) AS count
+                 FROM onceload.import_files f
+                CROSS JOIN jsonb_each_text(f.rejected_by_reason) AS r
+                WHERE f.job_id = j.id GROUP BY 1) AS reject) r
  WHERE j.merchant_id = ANY ($1)
    AND ($2::uuid IS NULL OR j.id = $2)
    AND ($3::text IS NULL OR j.status = $3)

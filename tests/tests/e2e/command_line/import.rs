@@ -185,3 +185,69 @@ async fn a_merchant_without_imports_gets_an_empty_answer() {
     let history = operator.shell.run(&["history", "--json"]).await;
     assert_eq!((history.code, history.json()), (0, json!({ "imports": Value::Array(vec![]) })));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warnings_come_before_the_word_is_typed_and_nothing_of_a_file_acts_on_the_terminal() {
+    let operator = Operator::new("warnings").await;
+    let (merchant, shell) = (&operator.merchant, &operator.shell);
+    // C0, DEL, C1 and a bidirectional override stand in the header, in a value that is rejected, and in one that is taken.
+    let name = operator.write_file(
+        "warnings.csv",
+        "code,sku,\u{202e}size\u{9b}\nA-1,\u{1b}]0;owned\u{7}\u{7f},x\nA-2\u{202e}\u{2066},x,y\nTOTAL\nNULL,a,b\n".as_bytes(),
+    );
+    let is_safe = |screen: &str| {
+        assert!(!screen.chars().any(|c| matches!(c, '\u{7}' | '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')), "{screen:?}");
+        assert!(!screen.contains("\u{1b}]") && !screen.contains("\u{1b}[31m"), "{screen:?}");
+    };
+    let checked = shell.run(&["check", &name]).await;
+    assert_eq!(checked.code, 0, "{checked:?}");
+    is_safe(&checked.text);
+    for expected in [
+        "control_character",
+        "line 4 warning: short_records (1)",
+        "TOTAL",
+        "\\u{202e}size",
+        "line 3 warning: look_alike (1)",
+    ] {
+        assert!(checked.text.contains(expected), "{expected}: {}", checked.text);
+    }
+    is_safe(&shell.run(&["check", &name, "--json"]).await.text);
+
+    let imported = shell.run(&["import", &name]).await;
+    assert_eq!(imported.code, 0, "{imported:?}");
+    is_safe(&imported.text);
+    is_safe(&imported.errors);
+    let job = merchant.only_import().await;
+    let status = shell.run(&["status", "last", "--files"]).await;
+    is_safe(&status.text);
+    let mut approve = shell.open_terminal(&["approve", &job]);
+    approve.wait_for("Type YES: ").await;
+    let screen = approve.screen();
+    is_safe(&screen);
+    for expected in
+        ["Warnings", "short_records", "null_like_code", "line 5: NULL", "rejected", "control_character 1"]
+    {
+        assert!(screen.contains(expected), "{expected}: {screen}");
+    }
+    approve.type_line("no");
+    assert_eq!(approve.wait_for_exit().await.0, 3);
+    is_safe(&shell.run(&["status", &job, "--files", "--json"]).await.text);
+
+    // A name is quoted by the command line and by the service.
+    let odd = operator.write_file("odd\u{1b}[31m\u{7f}\u{9b}\u{202e}.csv", b"code\nA\n");
+    let checked = shell.run(&["check", &odd]).await;
+    is_safe(&checked.text);
+    is_safe(&checked.errors);
+    assert!(format!("{checked:?}").contains("odd"), "{checked:?}");
+    let hostile = format!("uploads/{}/x\u{1b}[31m\u{9b}.csv", merchant.id);
+    let refused = shell.run(&["import", "--prefix", &hostile]).await;
+    assert_ne!(refused.code, 0, "{refused:?}");
+    is_safe(&refused.errors);
+    merchant.cancel(&job).await;
+    merchant.wait_for_rest().await;
+
+    let nothing = operator.write_file("nothing.csv", b"code,points\nA,x\nB,y\n");
+    let checked = shell.run(&["check", &nothing]).await;
+    assert_eq!(checked.code, 1, "{checked:?}");
+    assert!(checked.errors.contains("None of the records can be imported"), "{checked:?}");
+}

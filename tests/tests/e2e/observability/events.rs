@@ -1,6 +1,5 @@
 //! The events that an import publishes: `ImportStateChanged` on EventBridge.
 
-use crate::csv;
 use crate::merchant::Merchant;
 use crate::stack::{Stack, until};
 use aws_sdk_eventbridge::types::Target;
@@ -38,8 +37,9 @@ async fn waiting_and_final_states_are_announced() {
     let target = Target::builder().id("queue").arn(arn).build().expect("a target");
     stack.events.put_targets().rule(&name).targets(target).send().await.expect("a target");
 
-    let job = merchant.upload_for_approval("a.csv", csv::file(&csv::codes("A", 0..15))).await;
-    assert_eq!(merchant.approve(&job, 15).await.status, 202);
+    let file = "code,points\nNULL,1\nA-1\nA-2,x\nA-3,1\n";
+    let job = merchant.upload_for_approval("a.csv", file.as_bytes().to_vec()).await;
+    assert_eq!(merchant.approve(&job, 3).await.status, 202);
     merchant.wait_for_status(&job, "completed").await;
     let refused = merchant.start_execution(&json!({ "merchant_id": id })).await;
     merchant.wait_for_end(&refused).await;
@@ -61,9 +61,15 @@ async fn waiting_and_final_states_are_announced() {
     let statuses: Vec<_> = heard.iter().filter_map(|event| event["status"].as_str()).collect();
     assert_eq!(statuses, ["awaiting_approval", "completed", "failed"]);
     for event in &heard[..2] {
-        assert_eq!((&event["job_id"], &event["counts"]["clean"]), (&json!(job), &json!(15)), "{event}");
+        assert_eq!((&event["job_id"], &event["counts"]["clean"]), (&json!(job), &json!(3)), "{event}");
+        // Counts, and never a code.
+        assert_eq!(
+            event["warnings"],
+            json!({ "absent_columns": 7, "null_like_code": 1, "short_records": 1 })
+        );
+        assert_eq!(event["rejected_by_reason"], json!({ "invalid_points": 1 }));
     }
-    assert_eq!(heard[1]["counts"]["inserted"], json!(15));
+    assert_eq!(heard[1]["counts"]["inserted"], json!(3));
     assert!(heard[2]["error_message"].is_string(), "{}", heard[2]);
     stack.events.remove_targets().rule(&name).ids("queue").send().await.expect("the target goes");
     stack.events.delete_rule().name(&name).send().await.expect("the rule goes");

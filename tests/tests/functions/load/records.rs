@@ -30,9 +30,10 @@ async fn read_file(text: &[u8]) -> Result<Found, Fault> {
             Err(ReadError::File(fault)) => return Err(fault),
             Err(ReadError::Source(error)) => panic!("{error}"),
         }
+        let line = rows.line();
         found.push(match rows.row() {
             Ok(row) => format!("{} {:?}", row.code, row.points.unwrap_or(-1)),
-            Err(reject) => format!("{} {}", rows.line(), reject.reason.as_str()),
+            Err(reject) => format!("{line} {}", reject.reason.as_str()),
         });
     }
 }
