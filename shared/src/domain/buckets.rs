@@ -148,7 +148,8 @@ mod tests {
         fn ranges_cover_without_overlap(
             sample in proptest::collection::vec("[A-Za-z0-9é]{0,6}", 0..200),
             buckets in 1usize..60,
-            again in proptest::collection::vec("[A-C]{1,2}", 0..20),
+            again in proptest::collection::vec("[A-C]{1,2}", 0..200),
+            parts in 1usize..8,
             codes in proptest::collection::vec("[A-Za-z0-9é]{1,6}", 1..50),
         ) {
             let points = split_points(sample, buckets);
@@ -158,20 +159,20 @@ mod tests {
             let all = Range { lower: None, upper: None };
             let bucket_ranges = ranges(&all, &points);
             prop_assert_eq!(bucket_ranges.len(), splitter.buckets());
-            let mut again = again;
-            again.sort();
-            again.dedup();
             for code in &codes {
                 // Exactly one bucket holds it, and it is the one that the loader writes to.
                 let holding: Vec<usize> =
                     (0..bucket_ranges.len()).filter(|i| holds(&bucket_ranges[*i], code)).collect();
                 prop_assert_eq!(&holding, &vec![splitter.bucket_of(code.as_bytes())]);
-                // Cut again, still exactly one.
+                // Cut again by its own codes, however often each is repeated: still exactly one, and each part has its count.
                 let outer = &bucket_ranges[holding[0]];
-                let inside = outer.inside(again.clone());
+                let inside = outer.inside(split_points(again.clone(), parts));
                 let cut: Vec<Range> = ranges(outer, &inside);
-                prop_assert_eq!(cut.len(), inside.len() + 1);
                 prop_assert_eq!(cut.iter().filter(|r| holds(r, code)).count(), 1);
+                let mut counts = vec![0; inside.len() + 1];
+                again.iter().filter(|code| holds(outer, code)).for_each(|code| counts[inside.partition_point(|point| point <= code)] += 1);
+                let held: Vec<usize> = cut.iter().map(|r| again.iter().filter(|code| holds(r, code)).count()).collect();
+                prop_assert_eq!(held, counts);
             }
         }
     }

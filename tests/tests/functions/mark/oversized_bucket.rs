@@ -1,6 +1,6 @@
 //! Codes that sampling can't split evenly: one bucket, one prefix, one code repeated.
 
-use onceload_tests::World;
+use onceload_tests::{State, World};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -44,8 +44,35 @@ async fn an_oversized_bucket_is_split_into_chunks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_of_one_repeated_code_is_one_chunk() {
     let world = World::new().await;
-    let run = world.import_to_end("repeated.csv", format!("code\n{}B\n", "N/A\n".repeat(1_300_000))).await;
+    let text = format!("code\n{}B\n", "N/A\n".repeat(650_000));
+    let files = [world.upload("a.csv", text.clone()), world.upload("b.csv", text)];
+    let mut run = world.import_objects(&[&files[0], &files[1]]);
+    run.finish(&world.actor).await.expect(State::Done);
     let job = world.read_job(run.job).await;
-    assert_eq!((&job["staged"], &job["internal_duplicates"]), (&json!(1_300_001), &json!(1_299_999)));
+    assert_eq!((&job["staged"], &job["internal_duplicates"]), (&json!(1_300_002), &json!(1_300_000)));
+    assert_eq!(job["verification"]["verified"], json!(true));
     assert_eq!(world.count_codes().await, 2);
+}
+
+/// 3.2 million rows, of which 45 % are one value, in order and not.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_value_may_be_almost_half_of_all_codes() {
+    let world = World::new().await;
+    let (rows, repeated) = (3_200_000u64, 1_440_000u64);
+    let mut text = String::with_capacity(48 << 20);
+    text.push_str("code\n");
+    for i in 0..rows {
+        // 9 of 20 rows, so that every part of the file has its share.
+        let _ = if i % 20 < 9 {
+            writeln!(text, "N/A")
+        } else {
+            writeln!(text, "{:010X}", i * 0x9e37 % 0xff_ffff_ffff)
+        };
+    }
+    let run = world.import_to_end("repeated.csv", text).await;
+    let job = world.read_job(run.job).await;
+    assert_eq!((&job["staged"], &job["internal_duplicates"]), (&json!(rows), &json!(repeated - 1)));
+    assert_eq!(job["codes_inserted"], json!(rows - repeated + 1));
+    assert_eq!(job["restage_count"], json!(0), "nothing was lost");
+    assert_eq!(job["verification"]["verified"], json!(true));
 }
