@@ -6,6 +6,7 @@
     reason = "a test reads its environment and this machine's clock, and writes SQL of its own"
 )]
 
+pub mod any_bytes;
 pub mod communities;
 pub mod concurrency;
 pub mod db;

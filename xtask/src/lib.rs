@@ -17,6 +17,7 @@ mod documents;
 pub mod engine;
 pub mod error;
 mod functions;
+pub mod fuzz;
 pub mod generate;
 pub mod interrupt;
 pub mod lint;

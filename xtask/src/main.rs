@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::stack::{self, Options};
-use xtask::{Error, Result, bench, demo, generate, interrupt, project, say, statemachine, test};
+use xtask::{Error, Result, bench, demo, fuzz, generate, interrupt, project, say, statemachine, test};
 
 /// Onceload's developer commands
 #[derive(Debug, Parser)]
@@ -32,6 +32,7 @@ enum Command {
     Test(test::TestArgs),
     /// Measure imports of millions of rows
     Bench(bench::BenchArgs),
+    Fuzz(fuzz::FuzzArgs),
     Generate(generate::GenerateArgs),
     /// Write the state machines that are deployed from statemachine/machines.yaml
     Statemachine,
@@ -77,6 +78,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Test(args) => test::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Fuzz(args) => fuzz::run(args),
         Command::Generate(args) => generate::run(args),
         Command::Statemachine => statemachine::write(),
     }

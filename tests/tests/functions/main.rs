@@ -17,6 +17,7 @@ mod load {
     mod binary_copy;
     mod checked_as_loaded;
     mod loader;
+    mod other_readers;
     mod real_files;
     mod record_reader;
     mod records;
