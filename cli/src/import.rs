@@ -30,7 +30,11 @@ pub(crate) fn upload_files(session: &Session, source: &Source) -> Outcome<Upload
         request.insert("prefix".into(), json!(prefix));
         return Ok(Uploaded { request, prefix: prefix.clone() });
     }
-    let files = upload::list_files(&source.paths)?;
+    let (files, passed_over) = upload::list_files(&source.paths)?;
+    if !passed_over.is_empty() {
+        let names: Vec<String> = passed_over.iter().map(|name| name.escape_debug().to_string()).collect();
+        session.print_note(&format!("Passed over: {}", names.join(", ")));
+    }
     let size = files.iter().map(|file| file.size).sum();
     session.print_note(&format!("Uploading {}, {}", words::files(files.len() as i64), bytes(size)));
     let batch = uuid::Uuid::now_v7().to_string();

@@ -2,6 +2,7 @@
 
 use crate::api::{self, Api};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::file_name::{FileName, RULE};
 use crate::words;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-const FOLDER_ENDINGS: [&str; 3] = [".csv", ".csv.gz", ".csv.zst"];
 /// The service's own limit.
 const MAX_FILES: usize = 2000;
 const TRIES: u32 = 6;
@@ -27,10 +27,11 @@ pub(crate) struct Local {
     pub size: u64,
 }
 
-/// Lists the named files and the CSV files of named folders, ordered by name.
-pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
+/// Lists the named files and those of named folders whose names an import takes, ordered by name. What else lies in a
+/// folder comes second: its names.
+pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<(Vec<Local>, Vec<String>)> {
     let usage = |message: String| Failure::new(Exit::Usage, message);
-    let mut found = Vec::new();
+    let (mut found, mut passed_over) = (Vec::new(), Vec::new());
     for path in paths {
         let unreadable = |error: std::io::Error| usage(format!("{}: {error}.", path.display()));
         if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
@@ -40,13 +41,15 @@ pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
         let mut inside = Vec::new();
         for entry in std::fs::read_dir(path).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?.path();
-            let name = entry.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-            if entry.is_file() && FOLDER_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            if entry.is_file() && FileName::of(&name) == FileName::Importable {
                 inside.push(inspect(&entry)?);
+            } else {
+                passed_over.push(name.into_owned());
             }
         }
         if inside.is_empty() {
-            return Err(usage(format!("{} has no .csv, .csv.gz or .csv.zst file.", path.display())));
+            return Err(usage(format!("{} has no file that an import takes: {RULE}.", path.display())));
         }
         found.extend(inside);
     }
@@ -65,7 +68,8 @@ pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<Vec<Local>> {
             twice.name
         )));
     }
-    Ok(found)
+    passed_over.sort_unstable();
+    Ok((found, passed_over))
 }
 
 fn inspect(path: &Path) -> Outcome<Local> {
@@ -362,12 +366,13 @@ mod tests {
     fn a_folder_stands_for_its_csv_files_ordered_by_name() {
         let folder = std::env::temp_dir().join(format!("onceload-cli-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(folder.join("sub")).expect("a folder");
-        for name in ["b.csv", "a.CSV.gz", "c.csv.zst", "manifest.json", "production.copy", "sub/d.csv"] {
+        for name in ["b.csv", "a.CSV.gz", "c.tsv.zst", "manifest.json", "._b.csv", "sub/d.csv"] {
             std::fs::write(folder.join(name), "code\nA\n").expect("a file");
         }
-        let found = list_files(std::slice::from_ref(&folder)).expect("files");
+        let (found, passed_over) = list_files(std::slice::from_ref(&folder)).expect("files");
         let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(names, ["a.CSV.gz", "b.csv", "c.csv.zst"]);
+        assert_eq!(names, ["a.CSV.gz", "b.csv", "c.tsv.zst"]);
+        assert_eq!(passed_over, ["._b.csv", "manifest.json", "sub"]);
         let twice = list_files(&[folder.clone(), folder.join("b.csv")]).expect_err("twice");
         assert!(twice.message.contains("b.csv"), "{twice}");
         std::fs::write(folder.join("e.csv"), "").expect("a file");

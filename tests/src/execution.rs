@@ -205,7 +205,7 @@ impl Run {
                 State::WaitForMerchant
             }
             open_import::Output::Nothing { job_id, .. } => {
-                self.job = job_id;
+                self.job = job_id.unwrap_or(self.job);
                 State::NothingToDo
             }
         })

@@ -93,6 +93,20 @@ impl TestS3 {
         self.store().keys.remove(key);
     }
 
+    /// Removes one version of a key.
+    pub fn remove_version(&self, key: &str, version: &str) {
+        if let Some(versions) = self.store().keys.get_mut(key) {
+            versions.retain(|found| found.id != version);
+        }
+    }
+
+    /// Moves all versions of a key into an archive, or restores them.
+    pub fn archive(&self, key: &str, is_archived: bool) {
+        for version in self.store().keys.get_mut(key).into_iter().flatten() {
+            version.is_archived = is_archived;
+        }
+    }
+
     /// Makes every read of this key fail in this way from now on; `ReadFault::default()` ends it.
     pub fn inject_fault(&self, key: &str, fault: ReadFault) {
         self.store().faults.insert(key.to_owned(), fault);

@@ -10,7 +10,7 @@ use lambda_http::http::StatusCode;
 use lambda_http::http::header::{HeaderValue, LOCATION};
 use request::NewCommunity;
 use serde_json::Value;
-use shared::http::{Answer, Done, Problem, identify_caller, json_answer, once, read_body, token_claims};
+use shared::http::{Answer, Done, Problem, identify_caller, json_answer, once, read_object, token_claims};
 use shared::lambda::App;
 
 /// The handler. Order of checks: 401, 403, 400/422, idempotency, work.
@@ -19,7 +19,7 @@ pub async fn handle(app: App, request: Request) -> Answer {
         return Err(email_not_verified());
     }
     let caller = identify_caller(&app, &request).await?;
-    let body: Value = read_body(&request)?;
+    let body = Value::Object(read_object(&request)?);
     let new = NewCommunity::read(&body).map_err(|wrong| Problem::invalid(&wrong))?;
     once(&app, &caller, async |tx| {
         let community = create(tx, caller.user, new).await?;

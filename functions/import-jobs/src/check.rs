@@ -10,12 +10,12 @@ use shared::csv::head::Head;
 use shared::csv::records::ReadError;
 use shared::csv::rows::Rows;
 use shared::domain::actor::Actor;
-use shared::domain::fault::{Fault, FaultReason};
+use shared::domain::fault::{Fault, FileFault};
 use shared::domain::field::{Field, Mapping};
 use shared::domain::ids::MerchantId;
 use shared::domain::layout::Layout;
 use shared::domain::object::FrozenObject;
-use shared::domain::source::{Options, Source, StartRequest};
+use shared::domain::source::{Options, Selection, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::domain::warning::Findings;
 use shared::http::{Answer, Problem, json_answer, read_body_of_member};
@@ -80,9 +80,11 @@ pub async fn check_source(objects: &Objects, source: Source, limit: Duration) ->
         .buffered(COUNTS)
         .collect()
         .await;
-    files.extend(resolved.missing.into_iter().map(Checked::missing));
+    files.extend(resolved.faults.into_iter().map(Checked::unseen));
     files.sort_by(|a, b| a.object.key.cmp(&b.object.key));
-    Ok(describe(&source, &files))
+    let mut answer = describe(&source, &files);
+    answer["passed_over"] = json!(resolved.passed_over);
+    Ok(answer)
 }
 
 /// A prefix without files, or with too many, is a fault of the request.
@@ -111,15 +113,20 @@ struct Found {
 }
 
 impl Checked {
-    fn missing(key: String) -> Self {
-        let object = FrozenObject { key, version_id: None, etag: String::new(), bytes: 0 };
-        let fault = Fault::new(FaultReason::MissingObject, "there is no such object");
-        Self { object, found: Err(fault) }
+    /// A file that S3 doesn't show.
+    fn unseen(FileFault { file, reason, line, detail }: FileFault) -> Self {
+        let object = FrozenObject { key: file, version_id: None, etag: String::new(), bytes: 0 };
+        Self { object, found: Err(Fault { reason, line, detail }) }
     }
 }
 
 /// Reads the head of a file and tallies it. The head of a small file is the whole file.
 async fn check_head(objects: &Objects, object: FrozenObject, source: &Source) -> StepResult<Checked> {
+    if let Selection::Prefix(_) = source.selection
+        && let Some(fault) = Fault::unknown_name(&object.key)
+    {
+        return Ok(Checked { object, found: Err(fault) });
+    }
     let (layout, head) = match read_head(objects, &object, &source.mapping).await? {
         Ok(found) => found,
         Err(fault) => return Ok(Checked { object, found: Err(fault) }),

@@ -116,7 +116,7 @@ async fn list_exports(app: &App, job: JobId) -> DbResult<Vec<Export>> {
 
 /// The keys of the job's reports in the bucket, which deletes old ones.
 async fn list_keys(app: &App, merchant: MerchantId, job: JobId) -> Result<BTreeSet<String>, Problem> {
-    Ok(app.objects().list(&tasks::reports(merchant, job), MAX_KEYS).await?.into_iter().collect())
+    Ok(app.objects().list(&tasks::reports(merchant, job), MAX_KEYS, |_| true).await?.into_iter().collect())
 }
 
 fn read_result(export: &Export) -> DbResult<ReportResult> {

@@ -3,7 +3,7 @@
 use crate::links::LinkedJob;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use lambda_http::http::StatusCode;
 use lambda_http::{Request, RequestExt};
 use serde_json::json;
@@ -42,6 +42,11 @@ fn read_filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
             return Err(Problem::not_found());
         }
         filter.merchants = vec![MerchantId(merchant)];
+    }
+    for name in FILTERS {
+        if query.all(name).is_some_and(|values| values.len() > 1) {
+            return Err(Problem::bad_request(format!("The filter `{name}` stands there twice; keep one.")));
+        }
     }
     if let Some((name, _)) = query.iter().find(|(name, _)| !FILTERS.contains(name)) {
         return Err(Problem::unprocessable(
@@ -89,8 +94,10 @@ fn start_of_month(month: &str) -> Option<DateTime<Utc>> {
     Some(day.and_hms_opt(0, 0, 0)?.and_utc())
 }
 
+/// A cursor holds a time of our own clock. Others may lie outside of what PostgreSQL stores.
 fn read_cursor(cursor: &str) -> Option<Position> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+    let position: Position = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    (1..=9999).contains(&position.created_at.year()).then_some(position)
 }
 
 fn write_cursor(position: &Position) -> Result<String, Problem> {

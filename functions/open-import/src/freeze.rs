@@ -1,18 +1,17 @@
 //! Freezes the files of an import: which objects, in which versions, is decided once.
 
 use crate::headers::record_rejected;
+use crate::input::read;
 use crate::manifest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::db::jobs::{self, Job};
 use shared::db::{Limits, files};
-use shared::domain::fault::{Fault, FaultReason, FileFault};
 use shared::domain::ids::JobId;
-use shared::domain::object::FrozenObject;
 use shared::domain::source::{Source, StartRequest};
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
-use shared::source::resolve;
+use shared::source::resolve::{self, Resolved};
 
 /// Freezes the job's files and returns the job as it is then.
 pub(crate) async fn freeze(app: &App, job: &Job) -> StepResult<Job> {
@@ -20,37 +19,31 @@ pub(crate) async fn freeze(app: &App, job: &Job) -> StepResult<Job> {
         Some(key) => manifest::read_source(app, job, key).await?,
         None => check_request(job)?,
     };
-    let objects = find_objects(app, job, &source).await?;
-    let fingerprint = resolve::fingerprint(&objects, &source.mapping);
-    write(app, job, &objects, &fingerprint).await?;
+    let found = find_objects(app, job, &source).await?;
+    let fingerprint = resolve::fingerprint(&found.objects, &source.mapping);
+    write(app, job, &found, &fingerprint).await?;
     jobs::get(&app.db.connection().await?, job.id).await
 }
 
-/// Checks the request that is kept on the job.
+/// Reads the request that is kept on the job, whole and as strictly as the first time: a retry never imports less than
+/// was asked.
 fn check_request(job: &Job) -> StepResult<Source> {
-    let asked = &job.source_info.request;
-    let request = StartRequest {
-        merchant_id: job.merchant,
-        files: read_member(asked.get("files"), "files")?,
-        prefix: asked.get("prefix").and_then(Value::as_str).map(str::to_owned),
-        mapping: Some(job.mapping.clone()),
-        options: read_member(asked.get("options"), "options")?,
-    };
+    if let Some(reason) = &job.source_info.refused {
+        return Err(StepError::invalid(reason));
+    }
+    let mut members = job.source_info.request.clone();
+    members.insert("merchant_id".into(), json!(job.merchant));
+    let request: StartRequest = read(&Value::Object(members))?;
     request.check().map_err(|error| StepError::invalid(error.to_string()))
 }
 
-fn read_member<T: serde::de::DeserializeOwned>(value: Option<&Value>, name: &str) -> StepResult<Option<T>> {
-    let read = value.map(|value| serde_json::from_value(value.clone())).transpose();
-    read.map_err(|error| StepError::invalid(format!("`{name}`: {error}")))
-}
-
 /// Writes the files, under the index that lets one job at a time import the same source.
-async fn write(app: &App, job: &Job, objects: &[FrozenObject], fingerprint: &str) -> StepResult<()> {
+async fn write(app: &App, job: &Job, found: &Resolved, fingerprint: &str) -> StepResult<()> {
     let mut connection = app.db.connection().await?;
     let tx = connection.begin("open.freeze", Limits::short()).await?;
-    match jobs::freeze(&tx, job, fingerprint).await {
+    match jobs::freeze(&tx, job, fingerprint, &found.passed_over).await {
         Ok(true) => {
-            files::insert(&tx, job.id, objects).await?;
+            files::insert(&tx, job.id, &found.objects).await?;
             Ok(tx.commit().await?)
         }
         Ok(false) => {
@@ -79,15 +72,13 @@ fn name_active(other: Option<JobId>) -> StepError {
 }
 
 /// Looks the objects up, in order of their keys.
-async fn find_objects(app: &App, job: &Job, source: &Source) -> StepResult<Vec<FrozenObject>> {
+async fn find_objects(app: &App, job: &Job, source: &Source) -> StepResult<Resolved> {
     // An upload is imported in the version that its event names; everything else as it is now.
     let version = job.source_info.version_id.as_deref();
     let found = resolve::resolve(app.objects(), source, version).await?;
-    if found.missing.is_empty() {
-        return Ok(found.objects);
+    if found.faults.is_empty() {
+        return Ok(found);
     }
-    let of = found.objects.len() + found.missing.len();
-    let fault = || Fault::new(FaultReason::MissingObject, "there is no such object");
-    let missing = found.missing.into_iter().map(|key| FileFault::new(key, fault())).collect();
-    Err(record_rejected(app, job, missing, of).await)
+    let of = found.objects.len() + found.faults.len();
+    Err(record_rejected(app, job, found.faults, of).await)
 }

@@ -4,7 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
-use shared::domain::fault::FileFault;
+use shared::domain::fault::{Fault, FileFault};
 use shared::domain::layout::Layout;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
@@ -20,9 +20,15 @@ const SHOWN: usize = 100;
 /// Reads all headers, keeps the layouts, and returns a sample of all files' codes.
 pub(crate) async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepResult<Vec<String>> {
     let probe = listed.len() <= PROBED_FILES;
+    // Who names a file says what it is; what lies in a folder says it by its name.
+    let is_folder = job.source_info.request.contains_key("prefix");
     let inspected: Vec<_> = stream::iter(listed)
         .map(|file| async move {
-            let inspected = inspect(app.objects(), &file.object, &job.mapping, probe).await?;
+            let misnamed = Fault::unknown_name(&file.object.key).filter(|_| is_folder);
+            let inspected = match misnamed {
+                Some(fault) => Err(fault),
+                None => inspect(app.objects(), &file.object, &job.mapping, probe).await?,
+            };
             Ok::<_, StepError>((file, inspected))
         })
         .buffered(READS)

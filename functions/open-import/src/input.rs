@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 use shared::domain::ids::JobId;
+use shared::domain::json::find_nul;
 use shared::domain::source::StartRequest;
+use shared::domain::step::StepError;
 use thiserror::Error;
 
 /// An S3 object as the event names it.
@@ -46,6 +48,9 @@ pub(crate) enum InputError {
     /// The event lacks a member.
     #[error("the S3 event has no `{0}`")]
     Event(&'static str),
+    /// It holds a character that PostgreSQL can't store.
+    #[error("`{0}`: it holds the character U+0000, which can't be stored")]
+    Nul(String),
     /// A member is wrong.
     #[error("`{path}`: {message}")]
     Field {
@@ -54,6 +59,12 @@ pub(crate) enum InputError {
         /// What is wrong.
         message: String,
     },
+}
+
+impl From<InputError> for StepError {
+    fn from(error: InputError) -> Self {
+        Self::invalid(error.to_string())
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,18 +81,22 @@ impl ExecutionInput {
         if object.contains_key("detail-type") || object.contains_key("detail") {
             return upload(input).map(Self::Upload);
         }
+        if let Some(pointer) = find_nul(input) {
+            return Err(InputError::Nul(pointer));
+        }
         if object.contains_key("job_id") {
-            let JobInput { job_id, attempt } = field_errors(input)?;
+            let JobInput { job_id, attempt } = read(input)?;
             return Ok(Self::Job { job: job_id, attempt });
         }
         if object.contains_key("merchant_id") {
-            return field_errors(input).map(Self::Request);
+            return read(input).map(Self::Request);
         }
         Err(InputError::Unknown)
     }
 }
 
-fn field_errors<'a, T: Deserialize<'a>>(input: &'a serde_json::Value) -> Result<T, InputError> {
+/// Reads members by their names; an error says which one is wrong.
+pub(crate) fn read<'a, T: Deserialize<'a>>(input: &'a serde_json::Value) -> Result<T, InputError> {
     serde_path_to_error::deserialize(input).map_err(|error| InputError::Field {
         path: error.path().to_string(),
         message: error.inner().to_string(),

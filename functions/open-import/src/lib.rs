@@ -7,6 +7,7 @@ mod input;
 mod manifest;
 mod staging;
 mod start;
+mod upload;
 
 use serde::{Deserialize, Serialize};
 use shared::db::files::{self, ImportFile};
@@ -41,17 +42,15 @@ pub enum Output {
     },
     /// Another import of the merchant works: ask again in so many seconds.
     Wait { job_id: JobId, attempt: i32, seconds: u64 },
-    /// Another execution has this upload, or the job is over: nothing to do.
-    Nothing { job_id: JobId, reason: &'static str },
+    /// Another execution has this upload, it is no file, or the job is over: nothing to do.
+    Nothing { job_id: Option<JobId>, reason: &'static str },
 }
 
 /// The handler.
 pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
     let job = match start::find_job(&app, &input).await? {
         start::Start::Mine(job) => *job,
-        start::Start::Elsewhere(job_id) => {
-            return Ok(Output::Nothing { job_id, reason: "this upload is imported by another execution" });
-        }
+        start::Start::Nothing { job, reason } => return Ok(Output::Nothing { job_id: job, reason }),
     };
     open(&app, job).await
 }
@@ -62,7 +61,7 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
         return Err(job.refusal(job.attempt, Status::Loading));
     }
     if job.status.is_final() {
-        return Ok(Output::Nothing { job_id: job.id, reason: "the job is over" });
+        return Ok(Output::Nothing { job_id: Some(job.id), reason: "the job is over" });
     }
     if !matches!(job.status, Status::Pending | Status::Loading) {
         return Err(job.refusal(job.attempt, Status::Loading));

@@ -1,13 +1,16 @@
 //! Manifests: the files of a batch, read from the object that started the import.
 
+use crate::input::{InputError, read};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::db::jobs::{self, Job};
 use shared::domain::field::Mapping;
 use shared::domain::ids::MerchantId;
+use shared::domain::json;
 use shared::domain::source::{Options, Source, StartRequest};
 use shared::domain::step::{StepError, StepResult};
 use shared::lambda::App;
+use std::fmt::Display;
 
 /// Larger manifests are refused.
 const MAX_BYTES: i64 = 1024 * 1024;
@@ -41,7 +44,7 @@ impl Manifest {
 
 /// Reads the manifest that started the job, and keeps on the job what it says.
 pub(crate) async fn read_source(app: &App, job: &Job, key: &str) -> StepResult<Source> {
-    let invalid = |error: &dyn std::fmt::Display| StepError::invalid(format!("{key}: {error}"));
+    let invalid = |error: &dyn Display| StepError::invalid(format!("{key}: {error}"));
     let manifest = fetch(app, job, key).await?;
     let request = manifest.into_request(job.merchant, key);
     let source = request.check().map_err(|error| invalid(&error))?;
@@ -54,18 +57,21 @@ pub(crate) async fn read_source(app: &App, job: &Job, key: &str) -> StepResult<S
 
 async fn fetch(app: &App, job: &Job, key: &str) -> StepResult<Manifest> {
     let version = job.source_info.manifest_version.as_deref();
-    let object = app.objects().head(key, version).await?.ok_or_else(|| {
-        StepError::invalid(format!("{key} is not there any more; upload the manifest again"))
-    })?;
+    let wrong = |what: &dyn Display| StepError::invalid(format!("{key}: {what}"));
+    let object = app.objects().head(key, version).await?.map_err(|fault| wrong(&fault))?;
     if object.bytes > MAX_BYTES {
-        return Err(StepError::invalid(format!("{key} is larger than 1 MiB")));
+        return Err(wrong(&"the manifest is larger than 1 MiB; split the batch"));
     }
-    let bytes = app.objects().read(&object).await?;
+    let bytes = app.objects().read(&object).await?.map_err(|fault| wrong(&fault))?;
+    let manifest = json::parse(&bytes).map_err(|error| wrong(&error))?;
     // Its members by name: serde would also take them in order from an array.
-    let members: Map<String, Value> =
-        serde_json::from_slice(&bytes).map_err(|error| StepError::invalid(format!("{key}: {error}")))?;
-    serde_json::from_value(Value::Object(members))
-        .map_err(|error| StepError::invalid(format!("{key}: {error}")))
+    if !manifest.is_object() {
+        return Err(wrong(&"a manifest is a JSON object: {\"files\": [names]}"));
+    }
+    if let Some(pointer) = json::find_nul(&manifest) {
+        return Err(wrong(&InputError::Nul(pointer)));
+    }
+    read(&manifest).map_err(|error| wrong(&error))
 }
 
 /// What the job's source shows of the manifest.

@@ -1,44 +1,44 @@
 //! Finds the job of an execution: registered by an upload or by hand, or started by us.
 
 use crate::Input;
-use crate::input::{ExecutionInput, UploadedObject};
+use crate::input::{ExecutionInput, InputError, UploadedObject};
+use crate::upload;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use shared::db::jobs::{self, Job, NewJob, Registered};
 use shared::domain::ids::{JobId, MerchantId};
+use shared::domain::json::find_nul;
 use shared::domain::key;
 use shared::domain::source::{Door, Options, SourceInfo};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
+use shared::lambda::metrics::{Metric, count};
 use shared::source::resolve::hex;
 
 /// Whose job it is.
 pub(crate) enum Start {
     /// This execution's.
     Mine(Box<Job>),
-    /// Another execution has it.
-    Elsewhere(JobId),
+    /// Nobody's: there is nothing to do.
+    Nothing { job: Option<JobId>, reason: &'static str },
 }
 
 /// Finds or registers the execution's job. A request that is refused has a job too wherever its merchant is known,
-/// so that `GET /imports` shows why.
+/// so that `GET /imports` shows why: opening that job says it, now and in every retry.
 pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
-    let asked = match ExecutionInput::parse(&input.input) {
-        Ok(asked) => asked,
-        Err(error) => {
-            let refused = StepError::invalid(error.to_string());
-            register_refused(app, input).await?;
-            return Err(refused);
-        }
-    };
-    let registered = match asked {
-        ExecutionInput::Job { job, attempt } => {
+    let registered = match ExecutionInput::parse(&input.input) {
+        Err(error) => register_refused(app, input, error).await?,
+        Ok(ExecutionInput::Job { job, attempt }) => {
             let connection = app.db.connection().await?;
             jobs::adopt(&connection, job, attempt, &input.execution_arn).await?;
             return Ok(Start::Mine(Box::new(jobs::get(&connection, job).await?)));
         }
-        ExecutionInput::Upload(object) => register_upload(app, input, &object).await?,
-        ExecutionInput::Request(request) => {
+        Ok(ExecutionInput::Upload(object)) if upload::is_marker(&object) => {
+            tracing::info!(key = object.key, "passed over: a tool has left this object, and it holds no codes");
+            return Ok(Start::Nothing { job: None, reason: "this object is no file to import" });
+        }
+        Ok(ExecutionInput::Upload(object)) => register_upload(app, input, &object).await?,
+        Ok(ExecutionInput::Request(request)) => {
             let options = request.options.unwrap_or_default();
             // Checked when the files are frozen; until then the job keeps what was asked.
             let valid = request.check().map(|source| source.options).unwrap_or_default();
@@ -60,61 +60,59 @@ pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
             let connection = app.db.connection().await?;
             Ok(Start::Mine(Box::new(jobs::get(&connection, id).await?)))
         }
-        Registered::Elsewhere(id) => Ok(Start::Elsewhere(id)),
+        Registered::Elsewhere(id) => {
+            Ok(Start::Nothing { job: Some(id), reason: "this upload is imported by another execution" })
+        }
         Registered::UnknownMerchant => Err(StepError::invalid("there is no such merchant")),
     }
 }
 
 /// Registers a job for input that can't be understood but names a merchant, so that there is a job to show the error on.
-async fn register_refused(app: &App, input: &Input) -> StepResult<()> {
+async fn register_refused(app: &App, input: &Input, error: InputError) -> StepResult<Registered> {
     let merchant = input.input.get("merchant_id").and_then(|id| serde_json::from_value(id.clone()).ok());
-    let Some(merchant) = merchant else { return Ok(()) };
+    let Some(merchant) = merchant else { return Err(error.into()) };
     let new = NewJob {
         merchant: MerchantId(merchant),
         created_by: None,
-        source_info: SourceInfo::of_request(Door::Execution, shorten(&input.input)),
+        source_info: SourceInfo {
+            refused: Some(error.to_string()),
+            // Apart from our own members: what nobody could read must not be read as something else.
+            ..SourceInfo::of_request(Door::Execution, json!({ "input": shorten(&input.input) }))
+        },
         source_event_key: None,
         mapping: None,
         options: Options::default(),
         execution_arn: &input.execution_arn,
     };
-    register(app, &new).await.map(|_| ())
+    register(app, &new).await
 }
 
-/// Registers an upload: `import/...` is one file, `stage/.../manifest.json` a batch.
+/// Registers an upload, once per event.
 async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> StepResult<Registered> {
     if object.bucket != app.objects().bucket() {
         return Err(StepError::invalid(format!("the event is about the bucket {}, not ours", object.bucket)));
     }
-    let merchant = key::merchant_of(&object.key).ok_or_else(|| {
-        StepError::invalid(format!(
-            "key_outside_merchant: `{}` does not name a merchant in its second segment",
+    let Some(merchant) = key::merchant_of(&object.key) else {
+        count(Metric::UploadsWithoutMerchant);
+        return Err(StepError::invalid(format!(
+            "key_outside_merchant: {:?} names no merchant; upload the file under import/{{merchant id}}/",
             object.key
-        ))
-    })?;
-    key::check_key(merchant, &object.key).map_err(|error| StepError::invalid(error.to_string()))?;
-    let info = if object.key.ends_with("/manifest.json") {
-        SourceInfo {
-            manifest: Some(object.key.clone()),
-            manifest_version: object.version_id.clone(),
-            ..SourceInfo::new(Door::S3)
-        }
-    } else {
-        SourceInfo {
-            version_id: object.version_id.clone(),
-            ..SourceInfo::of_request(Door::S3, json!({ "files": [object.key] }))
-        }
+        )));
     };
     let new = NewJob {
         merchant,
         created_by: None,
-        source_info: info,
+        source_info: upload::describe(merchant, object),
         source_event_key: Some(event_key(object)),
         mapping: None,
         options: Options::default(),
         execution_arn: &input.execution_arn,
     };
-    register(app, &new).await
+    register(app, &new).await.inspect_err(|error| {
+        if error.kind == StepErrorKind::InvalidInput {
+            count(Metric::UploadsWithoutMerchant);
+        }
+    })
 }
 
 /// Names an upload: S3 delivers an event at least once, and the same upload is the same job. A hash is short, however long
@@ -142,11 +140,11 @@ async fn register(app: &App, new: &NewJob<'_>) -> StepResult<Registered> {
     }
 }
 
-/// What was asked, shortened if it is too long to keep.
+/// What was asked. As text, and shortened, if it is too long to keep or holds a character that can't be stored.
 fn shorten(input: &Value) -> Value {
     let text = input.to_string();
-    if input.is_object() && text.len() <= 64 * 1024 {
+    if text.len() <= 64 * 1024 && find_nul(input).is_none() {
         return input.clone();
     }
-    json!({ "input": text.chars().take(1000).collect::<String>() })
+    text.chars().take(1000).collect::<String>().into()
 }

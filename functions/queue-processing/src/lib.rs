@@ -43,7 +43,10 @@ async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
         job: JobId::generate(),
         merchant: source.merchant,
         user: caller.user,
-        source_info: SourceInfo::of_request(Door::QueueProcessing, json!(asked)),
+        source_info: SourceInfo {
+            passed_over: frozen.as_ref().map(|frozen| frozen.passed_over.clone()).unwrap_or_default(),
+            ..SourceInfo::of_request(Door::QueueProcessing, json!(asked))
+        },
         mapping: &source.mapping,
         options: source.options,
         frozen: frozen.as_ref(),

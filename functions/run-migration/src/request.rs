@@ -36,16 +36,11 @@ pub(crate) fn read(request: &Request, actor: &Actor) -> Result<RunRequest, Probl
         merchant_id: body.merchant_id,
         files: Some(vec![body.file.clone()]),
         prefix: None,
-        mapping: Some(normalize(body.mapping)),
+        mapping: Some(body.mapping),
         options: None,
     };
     let source = start.check().map_err(|error| point_at_file(error.into()))?;
     Ok(RunRequest { file: body.file, start, source })
-}
-
-/// Headers are matched regardless of their case and surrounding space, so mappings are compared that way, too.
-fn normalize(mapping: Mapping) -> Mapping {
-    mapping.into_iter().map(|(field, header)| (field, header.trim().to_lowercase())).collect()
 }
 
 /// The request has one `file`; a start request has a list of them.
@@ -60,12 +55,6 @@ fn point_at_file(mut problem: Problem) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn headers_that_match_the_same_columns_are_one_mapping() {
-        let mapping = |header: &str| Mapping::from([("code".into(), header.into())]);
-        assert_eq!(normalize(mapping(" Promo CODE ")), mapping("promo code"));
-    }
 
     #[test]
     fn a_bad_key_is_a_fault_of_the_member_file() {

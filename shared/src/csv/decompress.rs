@@ -30,6 +30,11 @@ pub fn decompress(input: impl AsyncBufRead + Send + 'static, compression: Compre
     }
 }
 
+/// The fault of the object that the bytes come from, where that ended the stream.
+pub(super) fn object_fault(error: &io::Error) -> Option<Fault> {
+    error.get_ref()?.downcast_ref::<Fault>().cloned()
+}
+
 /// What a failed decompression says.
 pub(super) fn decompression_fault(error: &io::Error) -> Fault {
     let text = error.to_string();

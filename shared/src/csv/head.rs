@@ -1,6 +1,6 @@
 //! The head of a file: its first bytes, decompressed, and some of its codes.
 
-use super::decompress::{Bytes, Measured, decompress, decompression_fault};
+use super::decompress::{Bytes, Measured, decompress, decompression_fault, object_fault};
 use super::records::{Next, ReadError, Records};
 use super::row::Record;
 use super::tee::BOM;
@@ -81,7 +81,7 @@ pub async fn read_past_blank_lines(mut text: Bytes) -> Result<(Vec<u8>, bool), R
     loop {
         let length = text.read(&mut piece).await.map_err(|error| match error.kind() {
             io::ErrorKind::ConnectionAborted => ReadError::Source(error),
-            _ => ReadError::File(decompression_fault(&error)),
+            _ => ReadError::File(object_fault(&error).unwrap_or_else(|| decompression_fault(&error))),
         })?;
         let mut read = &piece[..length];
         if !begun {

@@ -173,7 +173,7 @@ impl Header {
     fn assign(self, compression: Compression, mapping: &Mapping) -> Result<Layout, Fault> {
         let mut columns = vec![None; self.names.len()];
         for (field, wanted) in mapping {
-            let found = self.find(|i| self.names[i] == *wanted, |i| fold(&self.names[i]) == fold(wanted));
+            let found = self.find(|i| self.names[i] == wanted.trim(), |i| fold(&self.names[i]) == fold(wanted));
             if found.is_empty() {
                 let detail =
                     format!("the mapping takes `{field}` from `{wanted}`, which the header does not have");
@@ -232,7 +232,7 @@ impl Header {
         for column in found {
             if let Some(other) = columns[*column] {
                 let detail = format!(
-                    "the mapping takes both `{}` and `{name}` from `{}`",
+                    "the mapping takes both `{}` and `{name}` from `{}`, and one column can fill one field",
                     other.as_str(),
                     shown.join("")
                 );

@@ -1,7 +1,7 @@
 //! Reads the records of a CSV stream, and what the parser alone doesn't give: the raw bytes of each record, its physical
 //! line, blank lines, a bound on a record's size, and quotes that are left open.
 
-use super::decompress::{Bytes, decompression_fault};
+use super::decompress::{Bytes, decompression_fault, object_fault};
 use super::row::Record;
 use super::scan::{count_line_ends, find_open_quote};
 use super::tee::{MAX_RECORD_BYTES, Tee};
@@ -210,6 +210,9 @@ impl Records {
             csv_async::ErrorKind::Io(error) => error,
             other => io::Error::other(format!("{other:?}")),
         };
+        if let Some(fault) = object_fault(&error) {
+            return ReadError::File(fault);
+        }
         ReadError::File(match error.kind() {
             io::ErrorKind::FileTooLarge => {
                 match find_open_quote(self.reader.get_ref().kept.bytes(), self.delimiter) {
@@ -217,7 +220,6 @@ impl Records {
                     None => self.too_long(),
                 }
             }
-            io::ErrorKind::NotFound => Fault::new(FaultReason::MissingObject, error.to_string()),
             io::ErrorKind::ConnectionAborted => return ReadError::Source(error),
             _ => Fault { line: Some(self.line()), ..decompression_fault(&error) },
         })

@@ -1,5 +1,6 @@
 //! Faults of a file as a whole: each says why the file is refused, and what to do.
 
+use super::file_name::{self, FileName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -29,6 +30,12 @@ pub enum FaultReason {
     NotCsv,
     /// There is no such object.
     MissingObject,
+    /// Its storage class keeps it from being read.
+    ArchivedObject,
+    /// S3 refuses to hand it out.
+    AccessDenied,
+    /// Its name is none that an import takes.
+    UnknownName,
     /// Its first record does not end where a header must.
     HeaderTooLong,
     /// A quote that opens is never closed.
@@ -56,6 +63,9 @@ impl FaultReason {
             Self::Utf16 => "utf16",
             Self::NotCsv => "not_csv",
             Self::MissingObject => "missing_object",
+            Self::ArchivedObject => "archived_object",
+            Self::AccessDenied => "access_denied",
+            Self::UnknownName => "unknown_name",
             Self::HeaderTooLong => "header_too_long",
             Self::UnterminatedQuote => "unterminated_quote",
             Self::RecordTooLong => "record_too_long",
@@ -77,6 +87,13 @@ impl FaultReason {
             Self::Utf16 => "save the file as UTF-8",
             Self::NotCsv => "export the data as CSV text (comma, semicolon, tab or pipe separated)",
             Self::MissingObject => "upload the file, or take it off the list",
+            Self::ArchivedObject => "restore the object, wait until it is restored, then retry",
+            Self::AccessDenied => {
+                "let the functions use the key that the object is encrypted with, or upload it again, then retry"
+            }
+            Self::UnknownName => {
+                "give it a name that ends in .csv, .tsv or .txt (.gz or .zst may follow), or take it out of the folder"
+            }
             Self::HeaderTooLong => "check that the first line is the header",
             Self::UnterminatedQuote => "close the quote, or double it if it belongs to the text",
             Self::RecordTooLong => "check quotes and line ends around this line",
@@ -136,8 +153,23 @@ impl Fault {
         Self { reason, line: None, detail: detail.into() }
     }
 
+    /// The name of a file is none that an import takes.
+    pub fn unknown_name(key: &str) -> Option<Self> {
+        let is_unknown = FileName::of(key) == FileName::Unknown;
+        is_unknown.then(|| Self::new(FaultReason::UnknownName, file_name::RULE))
+    }
+
     /// A fault on a physical line.
     pub fn at_line(reason: FaultReason, line: u64, detail: impl Into<String>) -> Self {
         Self { reason, line: Some(line), detail: detail.into() }
     }
 }
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}); {}", self.reason.as_str(), self.detail, self.reason.advice())
+    }
+}
+
+/// A stream of bytes can end in a fault of its file.
+impl std::error::Error for Fault {}

@@ -92,7 +92,18 @@ impl Field {
     }
 }
 
-/// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header.
+/// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header. Letter by letter, by way of the
+/// capital: a final sigma and a long s are what their capitals are.
 pub fn fold(header: &str) -> String {
-    header.chars().filter(|c| !c.is_whitespace() && *c != '_').flat_map(char::to_lowercase).collect()
+    header
+        .chars()
+        .filter(|c| !c.is_whitespace() && *c != '_')
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// The mapping as it is compared: two that mean the same headers are equal.
+pub fn canonical(mapping: &Mapping) -> Mapping {
+    mapping.iter().map(|(field, header)| (field.clone(), fold(header))).collect()
 }

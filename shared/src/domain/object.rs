@@ -18,6 +18,8 @@ pub struct FrozenObject {
 pub struct FrozenSource {
     /// In order of their keys.
     pub objects: Vec<FrozenObject>,
+    /// What lay beside them and was passed over.
+    pub passed_over: Vec<String>,
     /// Names these objects with this mapping.
     pub fingerprint: String,
 }

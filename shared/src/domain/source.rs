@@ -2,10 +2,12 @@
 
 use super::field::{Field, Mapping};
 use super::ids::MerchantId;
+use super::json::escape_pointer;
 use super::key::{self, KeyError};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use thiserror::Error;
 
@@ -113,6 +115,8 @@ pub enum SourceError {
     UnknownField(String),
     #[error("mapping: the header for `{0}` is empty or longer than 255 bytes")]
     BadHeader(String),
+    #[error("mapping: `{0}` and `{1}` name the same header; one column can fill one field")]
+    SameHeader(String, String),
     #[error("options: `max_duplicate_ratio` must be between 0 and 1")]
     Ratio,
     #[error("options: `max_rejects` must be at most 10,000,000")]
@@ -127,8 +131,8 @@ impl SourceError {
             Self::NoFiles | Self::TooManyFiles(_) | Self::RepeatedFile(_) => "/files".into(),
             Self::File(index, _) => format!("/files/{index}"),
             Self::Prefix(_) => "/prefix".into(),
-            Self::UnknownField(field) | Self::BadHeader(field) => {
-                format!("/mapping/{}", field.replace('~', "~0").replace('/', "~1"))
+            Self::UnknownField(field) | Self::BadHeader(field) | Self::SameHeader(_, field) => {
+                format!("/mapping/{}", escape_pointer(field))
             }
             Self::Ratio => "/options/max_duplicate_ratio".into(),
             Self::Rejects => "/options/max_rejects".into(),
@@ -178,12 +182,17 @@ fn check_files(files: &[String]) -> Result<(), SourceError> {
 }
 
 fn check_mapping(mapping: &Mapping) -> Result<(), SourceError> {
+    let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
     for (field, header) in mapping {
         if Field::by_name(field).is_none() {
             return Err(SourceError::UnknownField(field.clone()));
         }
         if header.trim().is_empty() || header.len() > 255 {
             return Err(SourceError::BadHeader(field.clone()));
+        }
+        // Headers in other letters may be two columns: which ones, each file says.
+        if let Some(other) = fields.insert(header.trim(), field) {
+            return Err(SourceError::SameHeader(other.to_owned(), field.clone()));
         }
     }
     Ok(())
@@ -240,6 +249,12 @@ pub struct SourceInfo {
     /// The version of that manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_version: Option<String>,
+    /// Why the request can't be read. Repeating it, which a retry does, says the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What lay beside the files and was passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
     /// The request as it was sent.
     #[serde(flatten)]
     pub request: serde_json::Map<String, serde_json::Value>,
@@ -248,8 +263,15 @@ pub struct SourceInfo {
 impl SourceInfo {
     /// Nothing but the door.
     pub fn new(door: Door) -> Self {
-        let request = serde_json::Map::new();
-        Self { door: Some(door), version_id: None, manifest: None, manifest_version: None, request }
+        Self {
+            door: Some(door),
+            version_id: None,
+            manifest: None,
+            manifest_version: None,
+            refused: None,
+            passed_over: Vec::new(),
+            request: serde_json::Map::new(),
+        }
     }
 
     /// The door and the members of a request. Anything but an object has none.

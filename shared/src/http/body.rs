@@ -3,13 +3,14 @@
 use super::problem::Problem;
 use crate::domain::actor::Actor;
 use crate::domain::ids::MerchantId;
+use crate::domain::json;
 use lambda_http::Request;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 use uuid::Uuid;
 
-/// The body as JSON: 400 where it is none, 422 with a pointer where it doesn't fit.
+/// The body as JSON: 400 where it is none or names a member twice, 422 with a pointer where it doesn't fit.
 pub fn read_body<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
     deserialize(read_object(request)?)
 }
@@ -26,11 +27,10 @@ pub fn read_body_of_member<T: DeserializeOwned>(request: &Request, actor: &Actor
     deserialize(members)
 }
 
-/// The body's members by name: serde would also take them in order from an array.
-fn read_object(request: &Request) -> Result<Map<String, Value>, Problem> {
-    let bytes: &[u8] = request.body();
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}.")))?;
+/// The body's members by name: serde would also take them in order from an array. A text among them may hold U+0000.
+pub fn read_object(request: &Request) -> Result<Map<String, Value>, Problem> {
+    let value = json::parse(request.body())
+        .map_err(|error| Problem::bad_request(format!("The body is refused: {error}.")))?;
     match value {
         Value::Object(members) => Ok(members),
         _ => Err(Problem::unprocessable("", "The body is not a JSON object.")),
@@ -38,7 +38,11 @@ fn read_object(request: &Request) -> Result<Map<String, Value>, Problem> {
 }
 
 fn deserialize<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(Value::Object(members))
+    let body = Value::Object(members);
+    if let Some(pointer) = json::find_nul(&body) {
+        return Err(Problem::unprocessable(&pointer, "It holds the character U+0000, which can't be stored."));
+    }
+    serde_path_to_error::deserialize(body)
         .map_err(|error| Problem::unprocessable(&pointer(error.path()), error.inner().to_string()))
 }
 
@@ -50,5 +54,5 @@ fn pointer(path: &Path) -> String {
         Segment::Enum { variant } => variant.clone(),
         Segment::Unknown => "?".to_owned(),
     };
-    path.iter().map(|segment| format!("/{}", part(segment).replace('~', "~0").replace('/', "~1"))).collect()
+    path.iter().map(|segment| format!("/{}", json::escape_pointer(&part(segment)))).collect()
 }

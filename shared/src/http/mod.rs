@@ -8,7 +8,7 @@ mod problem;
 mod serve;
 
 pub use answer::{Answer, json_answer, render, status_url};
-pub use body::{read_body, read_body_of_member};
+pub use body::{read_body, read_body_of_member, read_object};
 pub use caller::{Caller, identify_caller, token_claims};
 pub use once::{Done, once};
 pub use problem::Problem;

@@ -22,6 +22,8 @@ pub enum Metric {
     SupersededImports,
     /// An import was refused because one is working: 409.
     ImportConflicts,
+    /// An upload lies in a folder that is no merchant's: no job can say so.
+    UploadsWithoutMerchant,
     /// A request that could have had a key and had none. With `KeyedRequests`: the share of clients without.
     KeylessRequests,
     /// A request with a key.
@@ -30,12 +32,13 @@ pub enum Metric {
 
 impl Metric {
     /// Every counter.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::IdempotentReplays,
         Self::IdempotencyConflicts,
         Self::IdempotencyMismatches,
         Self::SupersededImports,
         Self::ImportConflicts,
+        Self::UploadsWithoutMerchant,
         Self::KeylessRequests,
         Self::KeyedRequests,
     ];
@@ -48,6 +51,7 @@ impl Metric {
             Self::IdempotencyMismatches => "IdempotencyMismatches",
             Self::SupersededImports => "SupersededImports",
             Self::ImportConflicts => "ImportConflicts",
+            Self::UploadsWithoutMerchant => "UploadsWithoutMerchant",
             Self::KeylessRequests => "KeylessRequests",
             Self::KeyedRequests => "KeyedRequests",
         }

@@ -2,6 +2,7 @@
 
 use super::app::App;
 use crate::db::Usage;
+use crate::domain::json::Document;
 use crate::domain::step::{StepError, StepErrorKind, StepResult, list_causes};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde::Serialize;
@@ -64,11 +65,13 @@ where
 {
     init_logs();
     let app = App::from_env(Usage::step(connections)).await?;
-    lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Document>| {
         let (app, handler) = (app.clone(), &handler);
         async move {
             let budget = Budget::until(UNIX_EPOCH + Duration::from_millis(event.context.deadline));
-            invoke(app, event.payload, budget, handler).await.map_err(|error| report(&error))
+            let payload = event.payload.into_value().map_err(|error| StepError::invalid(error.to_string()));
+            let answer = async { invoke(app, payload?, budget, handler).await };
+            answer.await.map_err(|error| report(&error))
         }
     }))
     .await

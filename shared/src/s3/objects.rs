@@ -1,5 +1,6 @@
 //! Objects in the bucket: listing them, reading a range, and streaming one to its end even when S3 breaks off.
 
+use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::object::FrozenObject;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use aws_config::SdkConfig;
@@ -49,8 +50,9 @@ impl Objects {
         &self.client
     }
 
-    /// Looks an object up: the version that is asked for, else the newest. `None`: there is none.
-    pub async fn head(&self, key: &str, version_id: Option<&str>) -> StepResult<Option<FrozenObject>> {
+    /// Looks an object up: the version that is asked for, else the newest. The outer error is S3's, the inner one the
+    /// object's.
+    pub async fn head(&self, key: &str, version_id: Option<&str>) -> StepResult<Result<FrozenObject, Fault>> {
         let head = self
             .client
             .head_object()
@@ -60,9 +62,11 @@ impl Objects {
             .send()
             .await;
         match head {
-            Ok(head) => Ok(Some(frozen(key, &head))),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(s3_error("looking at", key, error)),
+            Ok(head) => Ok(Ok(frozen(key, &head))),
+            Err(error) => match fault_of(&error) {
+                Some(fault) => Ok(Err(fault)),
+                None => Err(s3_error("looking at", key, error)),
+            },
         }
     }
 
@@ -87,9 +91,14 @@ impl Objects {
         }
     }
 
-    /// Lists the keys under a prefix in order, without folder markers: at most `limit + 1`, so that a caller can tell that
-    /// there are too many.
-    pub async fn list(&self, prefix: &str, limit: usize) -> StepResult<Vec<String>> {
+    /// Lists the keys under a prefix that are wanted, in order: at most `limit + 1`, so that a caller can tell that there
+    /// are too many.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        limit: usize,
+        mut is_wanted: impl FnMut(&str) -> bool,
+    ) -> StepResult<Vec<String>> {
         let mut pages =
             self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();
@@ -99,7 +108,7 @@ impl Objects {
                 page.contents()
                     .iter()
                     .filter_map(|o| o.key())
-                    .filter(|k| !k.ends_with('/'))
+                    .filter(|key| is_wanted(key))
                     .map(str::to_owned),
             );
             if keys.len() > limit {
@@ -128,10 +137,14 @@ impl Objects {
         Ok(request.map_err(|error| s3_error("linking to", key, error))?.uri().to_owned())
     }
 
-    /// Reads a range of bytes; fewer where the object ends.
-    pub async fn range(&self, object: &FrozenObject, range: RangeInclusive<i64>) -> StepResult<Bytes> {
+    /// Reads a range of bytes; fewer where the object ends. The outer error is S3's, the inner one the object's.
+    pub async fn range(
+        &self,
+        object: &FrozenObject,
+        range: RangeInclusive<i64>,
+    ) -> StepResult<Result<Bytes, Fault>> {
         if object.bytes == 0 {
-            return Ok(Bytes::new());
+            return Ok(Ok(Bytes::new()));
         }
         let mut last = None;
         for attempt in 0..3 {
@@ -139,12 +152,15 @@ impl Objects {
                 tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
             }
             let read = async {
-                let got = self
-                    .get(object, &format!("bytes={}-{}", range.start(), range.end()))
-                    .await
-                    .map_err(|error| s3_error("reading", &object.key, error))?;
+                let got = match self.get(object, &format!("bytes={}-{}", range.start(), range.end())).await {
+                    Ok(got) => got,
+                    Err(error) => {
+                        let fault = fault_of(&error);
+                        return fault.map(Err).ok_or_else(|| s3_error("reading", &object.key, error));
+                    }
+                };
                 let body = got.body.collect().await;
-                body.map(|body| body.into_bytes()).map_err(|error| {
+                body.map(|body| Ok(body.into_bytes())).map_err(|error| {
                     StepError::with_source(
                         StepErrorKind::Transient,
                         format!("reading {} broke off", object.key),
@@ -153,7 +169,7 @@ impl Objects {
                 })
             };
             match read.await {
-                Ok(bytes) => return Ok(bytes),
+                Ok(read) => return Ok(read),
                 Err(error) if error.kind == StepErrorKind::Transient => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -179,7 +195,7 @@ impl Objects {
     }
 
     /// Reads a whole object that is small, such as a manifest.
-    pub async fn read(&self, object: &FrozenObject) -> StepResult<Bytes> {
+    pub async fn read(&self, object: &FrozenObject) -> StepResult<Result<Bytes, Fault>> {
         self.range(object, 0..=object.bytes.max(1) - 1).await
     }
 
@@ -228,11 +244,10 @@ impl Objects {
                         }
                     }
                 }
-                Err(error) if is_missing(&error) || status(&error) == Some(412) => {
-                    let message = format!("{} is no longer there in the version that was frozen", object.key);
-                    return Err(std::io::Error::new(std::io::ErrorKind::NotFound, message));
-                }
-                Err(error) => DisplayErrorContext(error).to_string(),
+                Err(error) => match fault_of(&error) {
+                    Some(fault) => return Err(std::io::Error::other(fault)),
+                    None => DisplayErrorContext(error).to_string(),
+                },
             };
             if at >= object.bytes {
                 break;
@@ -259,6 +274,26 @@ fn frozen(key: &str, head: &HeadObjectOutput) -> FrozenObject {
         version_id: head.version_id().filter(|v| *v != "null").map(str::to_owned),
         etag: head.e_tag().unwrap_or_default().to_owned(),
         bytes: head.content_length().unwrap_or_default(),
+    }
+}
+
+/// The fault of the object that an error speaks of, if it speaks of one.
+fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<Fault> {
+    let fault = |reason, detail: &str| Some(Fault::new(reason, detail));
+    match status(error) {
+        _ if is_missing(error) => fault(FaultReason::MissingObject, "there is no such object"),
+        // Without versions, another object lies there by now.
+        Some(412) => {
+            fault(FaultReason::MissingObject, "it is no longer there in the version that was frozen")
+        }
+        Some(403) if error.code() == Some("InvalidObjectState") => {
+            fault(FaultReason::ArchivedObject, "its storage class keeps it from being read before it is restored")
+        }
+        // A body names the reason; the answer to HEAD has none.
+        Some(403) if matches!(error.code(), None | Some("AccessDenied" | "Forbidden")) => {
+            fault(FaultReason::AccessDenied, "S3 refuses to hand it out (403 AccessDenied)")
+        }
+        _ => None,
     }
 }
 

@@ -35,7 +35,10 @@ pub async fn read_head(
     object: &FrozenObject,
     mapping: &Mapping,
 ) -> StepResult<Result<(Layout, Head), Fault>> {
-    let bytes = objects.range(object, 0..=HEAD_BYTES - 1).await?;
+    let bytes = match objects.range(object, 0..=HEAD_BYTES - 1).await? {
+        Ok(bytes) => bytes,
+        Err(fault) => return Ok(Err(fault)),
+    };
     let compression = Compression::of(&bytes);
     let head = match decompress_head(bytes, compression, object.bytes <= HEAD_BYTES).await {
         Ok(head) => head,
@@ -84,7 +87,10 @@ pub async fn inspect(
     if probe && layout.compression == Compression::None && object.bytes > 8 * HEAD_BYTES {
         for place in 1..=PROBES {
             let at = object.bytes / (PROBES + 1) * place;
-            let piece = objects.range(object, at..=at + PROBE_BYTES - 1).await?;
+            let piece = match objects.range(object, at..=at + PROBE_BYTES - 1).await? {
+                Ok(piece) => piece,
+                Err(fault) => return Ok(Err(fault)),
+            };
             // The first line is torn.
             let from = memchr::memchr(b'\n', &piece).map_or(piece.len(), |i| i + 1);
             sample.extend(sample_codes(&piece[from..], &layout, 0).await);

@@ -1,6 +1,9 @@
 //! Looks up which objects a source names now, each in one version.
 
-use crate::domain::field::Mapping;
+use crate::domain::fault::FileFault;
+use crate::domain::field::{Mapping, canonical};
+use crate::domain::file_name::FileName;
+use crate::domain::ids::MerchantId;
 use crate::domain::key;
 use crate::domain::object::{FrozenObject, FrozenSource};
 use crate::domain::source::{MAX_FILES, Selection, Source};
@@ -14,48 +17,78 @@ use std::time::Duration;
 /// HEAD requests under way at a time.
 const LOOKS: usize = 16;
 
+/// How many names of what was passed over are listed, and how many characters of each.
+const MAX_PASSED_OVER: usize = 20;
+const MAX_SHOWN: usize = 100;
+
 /// The objects of a source, in order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The objects that exist.
     pub objects: Vec<FrozenObject>,
-    /// Keys that name no object.
-    pub missing: Vec<String>,
+    /// Keys that name no object, or none that S3 hands out.
+    pub faults: Vec<FileFault>,
+    /// What lies under the prefix and was passed over: the first names, and how many more.
+    pub passed_over: Vec<String>,
 }
 
 /// Looks every object up. The keys of a listing are checked again: a listing is input, too. `version`: of a single file,
 /// where it is known.
 pub async fn resolve(objects: &Objects, source: &Source, version: Option<&str>) -> StepResult<Resolved> {
-    let keys = keys(objects, source).await?;
+    let (keys, passed_over) = match &source.selection {
+        Selection::Files(keys) => (keys.clone(), Vec::new()),
+        Selection::Prefix(prefix) => list(objects, source.merchant, prefix).await?,
+    };
+    let mut keys = keys;
+    keys.sort_unstable();
     let looks = stream::iter(keys).map(|key| async move {
         let object = objects.head(&key, version).await?;
-        Ok::<_, StepError>(object.ok_or(key))
+        Ok::<_, StepError>(object.map_err(|fault| FileFault::new(key, fault)))
     });
-    let found: Vec<Result<FrozenObject, String>> = looks.buffered(LOOKS).try_collect().await?;
-    let mut resolved = Resolved { objects: Vec::new(), missing: Vec::new() };
+    let found: Vec<Result<FrozenObject, FileFault>> = looks.buffered(LOOKS).try_collect().await?;
+    let mut resolved = Resolved { objects: Vec::new(), faults: Vec::new(), passed_over };
     for object in found {
         match object {
             Ok(object) => resolved.objects.push(object),
-            Err(key) => resolved.missing.push(key),
+            Err(fault) => resolved.faults.push(fault),
         }
     }
     Ok(resolved)
 }
 
-async fn keys(objects: &Objects, source: &Source) -> StepResult<Vec<String>> {
-    let prefix = match &source.selection {
-        Selection::Files(keys) => {
-            let mut keys = keys.clone();
-            keys.sort_unstable();
-            return Ok(keys);
+/// The keys under a prefix, and the names of the markers that tools have left there. A file with another name that no
+/// import takes is listed like any other: inspecting it says so.
+async fn list(
+    objects: &Objects,
+    merchant: MerchantId,
+    prefix: &str,
+) -> StepResult<(Vec<String>, Vec<String>)> {
+    let (mut markers, mut more) = (Vec::new(), 0u64);
+    let is_file = |key: &str| {
+        if FileName::of(key) == FileName::Marker {
+            if markers.len() < MAX_PASSED_OVER {
+                let name = key.strip_prefix(prefix).filter(|name| !name.is_empty()).unwrap_or(key);
+                markers.push(name.chars().take(MAX_SHOWN).collect());
+            } else {
+                more += 1;
+            }
+            return false;
         }
-        Selection::Prefix(prefix) => prefix,
+        !key.ends_with("/manifest.json")
     };
-    let listed = objects.list(prefix, MAX_FILES + 1).await?;
-    let mut keys: Vec<String> = listed.into_iter().filter(|key| !key.ends_with("/manifest.json")).collect();
-    keys.sort_unstable();
+    let keys = objects.list(prefix, MAX_FILES, is_file).await?;
+    if more > 0 {
+        markers.push(format!("and {more} more"));
+    }
     match keys.len() {
-        0 => return Err(StepError::invalid(format!("there is no file under {prefix}"))),
+        0 if markers.is_empty() => {
+            return Err(StepError::invalid(format!("there is no file under {prefix}")));
+        }
+        0 => {
+            let passed_over = markers.join(", ");
+            let message = format!("there is no file under {prefix}; passed over: {passed_over}");
+            return Err(StepError::invalid(message));
+        }
         n if n > MAX_FILES => {
             let message = format!("there are more than {MAX_FILES} files under {prefix}: split the batch");
             return Err(StepError::invalid(message));
@@ -63,9 +96,9 @@ async fn keys(objects: &Objects, source: &Source) -> StepResult<Vec<String>> {
         _ => {}
     }
     for key in &keys {
-        key::check_key(source.merchant, key).map_err(|error| StepError::invalid(error.to_string()))?;
+        key::check_key(merchant, key).map_err(|error| StepError::invalid(error.to_string()))?;
     }
-    Ok(keys)
+    Ok((keys, markers))
 }
 
 /// Of the 30 s that API Gateway gives, so much may go into looking the objects up.
@@ -75,9 +108,9 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(12);
 /// missing or S3 is slow: then opening the import says so, or freezes it.
 pub async fn freeze(objects: &Objects, source: &Source, version: Option<&str>) -> Option<FrozenSource> {
     match tokio::time::timeout(FREEZE_TIMEOUT, resolve(objects, source, version)).await {
-        Ok(Ok(found)) if found.missing.is_empty() => {
+        Ok(Ok(found)) if found.faults.is_empty() => {
             let fingerprint = fingerprint(&found.objects, &source.mapping);
-            Some(FrozenSource { objects: found.objects, fingerprint })
+            Some(FrozenSource { objects: found.objects, passed_over: found.passed_over, fingerprint })
         }
         Ok(Ok(_)) => None,
         Ok(Err(error)) => {
@@ -100,7 +133,7 @@ pub fn fingerprint(objects: &[FrozenObject], mapping: &Mapping) -> String {
             hash.update([0]);
         }
     }
-    hash.update(json!(mapping).to_string());
+    hash.update(json!(canonical(mapping)).to_string());
     hex(&hash.finalize())
 }
 

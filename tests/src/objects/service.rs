@@ -12,8 +12,8 @@ use s3s::dto::{
     CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CreateMultipartUploadInput,
     CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag, ETagCondition, GetObjectInput,
     GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
-    ListPartsInput, ListPartsOutput, Object as Listed, Part, PutObjectInput, PutObjectOutput, StreamingBlob,
-    Timestamp, UploadPartInput, UploadPartOutput,
+    ListPartsInput, ListPartsOutput, Object as Listed, Part, PutObjectInput, PutObjectOutput, StorageClass,
+    StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use sha2::{Digest, Sha256};
@@ -57,7 +57,8 @@ impl Service {
             && *times > 0
         {
             *times -= 1;
-            let mut error = S3Error::with_message(S3ErrorCode::InternalError, "refused by the test");
+            let code = if *status == 403 { S3ErrorCode::AccessDenied } else { S3ErrorCode::InternalError };
+            let mut error = S3Error::with_message(code, "refused by the test");
             error.set_status_code(hyper::StatusCode::from_u16(*status).unwrap_or_default());
             return Err(error);
         }
@@ -95,6 +96,7 @@ impl S3 for Service {
             content_length: i64::try_from(version.body.len()).ok(),
             e_tag: Some(ETag::Strong(version.etag)),
             version_id: Some(version.id),
+            storage_class: version.is_archived.then(|| StorageClass::from_static(StorageClass::GLACIER)),
             last_modified: Some(Timestamp::from(SystemTime::now())),
             checksum_sha256: sha256.clone(),
             checksum_type: sha256.map(|_| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
@@ -108,6 +110,10 @@ impl S3 for Service {
             && wanted.value() != version.etag
         {
             return Err(s3_error!(PreconditionFailed));
+        }
+        if version.is_archived {
+            let says = "The operation is not valid for the object's storage class";
+            return Err(S3Error::with_message(S3ErrorCode::InvalidObjectState, says));
         }
         let fault = self.next_fault(&req.input.key)?;
         let whole = version.body.len();

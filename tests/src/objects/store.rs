@@ -25,6 +25,8 @@ pub(super) struct Version {
     pub(super) id: String,
     pub(super) etag: String,
     pub(super) body: Body,
+    /// Its storage class is GLACIER, and it is not restored.
+    pub(super) is_archived: bool,
 }
 
 /// A multipart upload: its key, and its parts with their etags.
@@ -50,7 +52,7 @@ impl Store {
         self.serial += 1;
         let id = format!("v{}", self.serial);
         // The etag is no MD5, as with multipart uploads and encryption, so that no code can rely on one.
-        let version = Version { etag: etag(&format!("{key} {id}")), id, body };
+        let version = Version { etag: etag(&format!("{key} {id}")), id, body, is_archived: false };
         self.keys.entry(key.to_owned()).or_default().push(version.clone());
         version
     }

@@ -10,8 +10,12 @@
 mod process;
 
 mod open {
+    mod manifests;
+    mod names;
+    mod repeated;
     mod requests;
     mod starts;
+    mod unreadable_objects;
 }
 mod load {
     mod binary_copy;
@@ -58,6 +62,7 @@ mod import {
     mod state_machine;
 }
 mod http {
+    mod bodies;
     mod check_files;
     mod create_community;
     mod idempotency;

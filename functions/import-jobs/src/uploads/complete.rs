@@ -72,7 +72,7 @@ async fn join(app: &App, upload: &Upload, multipart_id: &str, sent: &[SentPart])
 
 /// Records the object that came, or removes it if it is not of the declared size.
 async fn check_object(app: &App, upload: &Upload) -> Answer {
-    let object = app.objects().head(&upload.key, None).await?.ok_or_else(nothing_came)?;
+    let object = app.objects().head(&upload.key, None).await?.map_err(|_| nothing_came())?;
     if object.bytes != upload.size {
         if reject(app, upload).await? {
             app.objects().remove(&object).await?;

@@ -1,5 +1,6 @@
 //! Rules of uploads through links: names, batches and sizes, and how a file is cut into parts.
 
+use shared::domain::file_name::{FileName, RULE};
 use shared::domain::ids::MerchantId;
 use shared::domain::key::{self, KeyError};
 use std::time::Duration;
@@ -18,8 +19,6 @@ const MIN_PART: u64 = 8 * MIB;
 const MAX_PARTS: u64 = 2000;
 const MAX_NAME_BYTES: usize = 255;
 const MAX_BATCH_BYTES: usize = 64;
-const ENDINGS: [&str; 3] = [".csv", ".tsv", ".txt"];
-const COMPRESSED: [&str; 2] = [".gz", ".zst"];
 
 /// Why an upload is refused. `Display` is for the person who asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,7 +29,7 @@ pub(crate) enum UploadError {
         "the name must be that of one file, without `/`, `\\` and control characters, and must not begin with a dot, nor begin or end with a space"
     )]
     NameCharacters,
-    #[error("the name must end in .csv, .tsv or .txt, followed by .gz or .zst if the file is compressed")]
+    #[error("no import takes a file of this name: {RULE}")]
     NameEnding,
     #[error(
         "a batch is 1 to {MAX_BATCH_BYTES} letters, digits, `.`, `_` and `-`, and does not begin with a dot"
@@ -93,9 +92,7 @@ fn check_name(name: &str) -> Result<(), UploadError> {
     if name.chars().any(bad) || name.starts_with('.') || name.trim() != name {
         return Err(UploadError::NameCharacters);
     }
-    let lower = name.to_ascii_lowercase();
-    let plain = COMPRESSED.iter().find_map(|ending| lower.strip_suffix(ending)).unwrap_or(&lower);
-    if ENDINGS.iter().any(|ending| plain.ends_with(ending)) { Ok(()) } else { Err(UploadError::NameEnding) }
+    if FileName::of(name) == FileName::Importable { Ok(()) } else { Err(UploadError::NameEnding) }
 }
 
 fn check_batch(batch: &str) -> Result<(), UploadError> {

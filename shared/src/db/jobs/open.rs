@@ -9,7 +9,7 @@ use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::source::{Options, SourceInfo};
 use crate::domain::status::Status;
 use crate::domain::step::StepResult;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_postgres::types::Json;
 
 /// What a new job is registered with.
@@ -114,10 +114,20 @@ pub async fn set_source(
         .await
 }
 
-/// Marks the job's files as frozen, under the fingerprint of its source. `false`: they are frozen already, or the attempt
-/// is over. Refused by the index `codes_import_jobs_active_source` while another job imports the same source.
-pub async fn freeze(on: &dyn Session, job: &Job, fingerprint: &str) -> DbResult<bool> {
-    sql::FREEZE.run_guarded(on, &[&job.id, &job.attempt, &fingerprint]).await
+/// Marks the job's files as frozen, under the fingerprint of its source, and keeps the names of what was passed over.
+/// `false`: they are frozen already, or the attempt is over. Refused by the index `codes_import_jobs_active_source` while
+/// another job imports the same source.
+pub async fn freeze(
+    on: &dyn Session,
+    job: &Job,
+    fingerprint: &str,
+    passed_over: &[String],
+) -> DbResult<bool> {
+    let shown = match passed_over {
+        [] => json!({}),
+        names => json!({ "passed_over": names }),
+    };
+    sql::FREEZE.run_guarded(on, &[&job.id, &job.attempt, &fingerprint, &shown]).await
 }
 
 /// Whether an error says that another job imports the same source.

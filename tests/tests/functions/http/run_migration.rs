@@ -200,3 +200,58 @@ async fn a_replayed_request_does_not_need_the_file() {
     assert_eq!(send(&world.app, asked()).await.problem(), (422, "/file"));
     assert_eq!(send(&world.app, with_key(asked(), "another")).await.problem(), (422, "/file"));
 }
+
+/// Headers that the loader takes for one are one here: letters, white space, underscores, a final sigma.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_in_any_spelling_is_the_same_migration_and_finds_its_column() {
+    let world = World::new().await;
+    for (number, (header, spellings)) in [
+        ("Voucher Code", ["voucher_code", "VoucherCode", "Voucher  Code", "\u{a0}VOUCHER code"]),
+        ("ΚΩΔΙΚΟΣ", ["κωδικος", "Κωδικοσ", "κωδικοΣ", "ΚΩΔΙΚΟΣ "]),
+        ("Maßnahme", ["MASSNAHME", "maßnahme", "Mass nahme", "MAẞNAHME"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = world.upload(&format!("{number}.csv"), format!("code,{header}\nWRONG,{number}\n"));
+        let body = |spelling: &str| {
+            json!({ "merchant_id": world.merchant, "file": key, "mapping": { "code": spelling } })
+        };
+        let first = expect_job(&send(&world.app, post(&world.actor, &body(header))).await, 202);
+        for spelling in spellings {
+            let again = send(&world.app, post(&world.actor, &body(spelling))).await;
+            assert_eq!(expect_job(&again, 200), first, "{header}: {spelling}");
+        }
+        Run::of_job(&world.app, first, 1).finish(&world.actor).await.expect(State::Done);
+        // By hand, another spelling is the same source while it is imported, and finds the same column.
+        for spelling in spellings {
+            let input = json!({ "merchant_id": world.merchant, "files": [key], "mapping": { "code": spelling } });
+            let mut run = Run::new(&world.app, input.clone());
+            run.finish(&world.actor).await.expect(State::Done);
+            let expected = json!({ "code": spelling });
+            assert_eq!(world.read_job(run.job).await["mapping"], expected);
+        }
+    }
+    assert_eq!(world.db.column("SELECT code FROM onceload.codes ORDER BY 1").await, ["0", "1", "2"]);
+}
+
+/// Two columns that differ in letters only: the mapping says which, by every door.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exact_header_goes_before_one_in_other_letters() {
+    let world = World::new().await;
+    let key = world.upload("a.csv", "Voucher,voucher\nONE,TWO\n");
+    for (header, code) in [("voucher", "TWO"), (" Voucher ", "ONE")] {
+        let body = json!({ "merchant_id": world.merchant, "file": key, "mapping": { "code": header } });
+        let job = expect_job(&send(&world.app, post(&world.actor, &body)).await, 202);
+        Run::of_job(&world.app, job, 1).finish(&world.actor).await.expect(State::Done);
+        let sql = format!("SELECT code FROM onceload.codes WHERE import_job_id = '{job}'");
+        assert_eq!(world.db.value(&sql).await, code, "{header}");
+    }
+    // One column can fill one field: the same header at the door, another spelling of it in the file.
+    let both = json!({ "merchant_id": world.merchant, "files": [key], "mapping": { "code": "Voucher", "serial": "voucher" } });
+    Run::new(&world.app, both).finish(&world.actor).await.expect(State::Done);
+    let only = world.upload("b.csv", "Voucher\nONE\n");
+    let both = json!({ "merchant_id": world.merchant, "files": [only], "mapping": { "code": "Voucher", "serial": "voucher" } });
+    let error = Run::new(&world.app, both).until(State::InsertCodes).await.error();
+    assert!(error.message.contains("one column can fill one field"), "{error}");
+}
