@@ -93,11 +93,12 @@ impl Field {
 }
 
 /// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header. Letter by letter, by way of the
-/// capital: a final sigma and a long s are what their capitals are.
+/// capital: a final sigma, a long s and a sharp s are what their capitals are.
 pub fn fold(header: &str) -> String {
     header
         .chars()
         .filter(|c| !c.is_whitespace() && *c != '_')
+        .flat_map(char::to_lowercase)
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
         .collect()
