@@ -34,7 +34,10 @@ pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
             return Ok(Start::Mine(Box::new(jobs::get(&connection, job).await?)));
         }
         Ok(ExecutionInput::Upload(object)) if upload::is_marker(&object) => {
-            tracing::info!(key = object.key, "passed over: a tool has left this object, and it holds no codes");
+            tracing::info!(
+                key = object.key,
+                "passed over: a tool has left this object, and it holds no codes"
+            );
             return Ok(Start::Nothing { job: None, reason: "this object is no file to import" });
         }
         Ok(ExecutionInput::Upload(object)) => register_upload(app, input, &object).await?,

@@ -173,7 +173,8 @@ impl Header {
     fn assign(self, compression: Compression, mapping: &Mapping) -> Result<Layout, Fault> {
         let mut columns = vec![None; self.names.len()];
         for (field, wanted) in mapping {
-            let found = self.find(|i| self.names[i] == wanted.trim(), |i| fold(&self.names[i]) == fold(wanted));
+            let found =
+                self.find(|i| self.names[i] == wanted.trim(), |i| fold(&self.names[i]) == fold(wanted));
             if found.is_empty() {
                 let detail =
                     format!("the mapping takes `{field}` from `{wanted}`, which the header does not have");

@@ -73,16 +73,3 @@ phases! {
     /// As the status.
     Expired = "expired",
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_phase_is_read_back_from_its_name() {
-        for phase in Phase::ALL {
-            assert_eq!(phase.as_str().parse(), Ok(*phase));
-            assert_eq!(serde_json::to_value(phase).expect("json"), phase.as_str());
-        }
-    }
-}

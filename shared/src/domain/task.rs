@@ -78,19 +78,3 @@ words! {
         Failed = "failed",
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_round_trip() {
-        for kind in ExportKind::ALL {
-            assert_eq!(ExportKind::by_name(kind.as_str()), Some(*kind));
-            assert_eq!(serde_json::to_value(kind).expect("json"), kind.as_str());
-        }
-        assert_eq!(ClaimedCodes::by_name("burn"), None);
-        assert_eq!(Action::Rollback.to_string(), "rollback");
-        assert_eq!(TaskStatus::by_name("done"), Some(TaskStatus::Done));
-    }
-}

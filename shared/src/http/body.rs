@@ -40,7 +40,10 @@ pub fn read_object(request: &Request) -> Result<Map<String, Value>, Problem> {
 fn deserialize<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Problem> {
     let body = Value::Object(members);
     if let Some(pointer) = json::find_nul(&body) {
-        return Err(Problem::unprocessable(&pointer, "It holds the character U+0000, which can't be stored."));
+        return Err(Problem::unprocessable(
+            &pointer,
+            "It holds the character U+0000, which can't be stored.",
+        ));
     }
     serde_path_to_error::deserialize(body)
         .map_err(|error| Problem::unprocessable(&pointer(error.path()), error.inner().to_string()))

@@ -286,9 +286,10 @@ fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<Fault> {
         Some(412) => {
             fault(FaultReason::MissingObject, "it is no longer there in the version that was frozen")
         }
-        Some(403) if error.code() == Some("InvalidObjectState") => {
-            fault(FaultReason::ArchivedObject, "its storage class keeps it from being read before it is restored")
-        }
+        Some(403) if error.code() == Some("InvalidObjectState") => fault(
+            FaultReason::ArchivedObject,
+            "its storage class keeps it from being read before it is restored",
+        ),
         // A body names the reason; the answer to HEAD has none.
         Some(403) if matches!(error.code(), None | Some("AccessDenied" | "Forbidden")) => {
             fault(FaultReason::AccessDenied, "S3 refuses to hand it out (403 AccessDenied)")

@@ -9,6 +9,15 @@
 
 mod process;
 
+mod rules {
+    mod buckets;
+    mod csv_texts;
+    mod idempotency_keys;
+    mod object_keys;
+    mod pace;
+    mod requests;
+    mod words;
+}
 mod open {
     mod manifests;
     mod names;

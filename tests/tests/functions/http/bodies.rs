@@ -30,7 +30,11 @@ async fn a_member_given_twice_is_a_bad_request_that_names_it() {
     let run = world.import_until_approval("b.csv", "code\nA\n").await;
     let job = format!("/imports/{}", run.job);
     for (path, body, member) in [
-        (format!("{job}/approve"), r#"{"confirm":"YES","clean_count":999,"clean_count":1}"#.into(), "clean_count"),
+        (
+            format!("{job}/approve"),
+            r#"{"confirm":"YES","clean_count":999,"clean_count":1}"#.into(),
+            "clean_count",
+        ),
         (format!("{job}/exports"), r#"{"kind":"report","kind":"rejects"}"#.into(), "kind"),
         (
             "/imports/queue-processing".into(),
@@ -39,7 +43,9 @@ async fn a_member_given_twice_is_a_bad_request_that_names_it() {
         ),
         (
             "/imports/queue-processing".into(),
-            format!(r#"{{"merchant_id":"{m}","files":["{key}"],"options":{{"max_rejects":1,"max_rejects":2}}}}"#),
+            format!(
+                r#"{{"merchant_id":"{m}","files":["{key}"],"options":{{"max_rejects":1,"max_rejects":2}}}}"#
+            ),
             "options.max_rejects",
         ),
         (
@@ -52,11 +58,7 @@ async fn a_member_given_twice_is_a_bad_request_that_names_it() {
             format!(r#"{{"merchant_id":"{m}","merchant_id":"{m}","files":["{key}"]}}"#),
             "merchant_id",
         ),
-        (
-            "/uploads".into(),
-            format!(r#"{{"merchant_id":"{m}","name":"a.csv","size":1,"size":2}}"#),
-            "size",
-        ),
+        ("/uploads".into(), format!(r#"{{"merchant_id":"{m}","name":"a.csv","size":1,"size":2}}"#), "size"),
         ("/communities".into(), r#"{"name":"A","name":"B"}"#.into(), "name"),
     ] {
         let answer = post(&world, &path, &body).await;
@@ -80,11 +82,7 @@ async fn a_character_that_cannot_be_stored_is_named_by_its_pointer() {
             json!({ "merchant_id": m, "files": [key], "mapping": { "code": "a\0b" } }),
             "/mapping/code",
         ),
-        (
-            "/imports/queue-processing",
-            json!({ "merchant_id": m, "files": [key, "a\0b"] }),
-            "/files/1",
-        ),
+        ("/imports/queue-processing", json!({ "merchant_id": m, "files": [key, "a\0b"] }), "/files/1"),
         (
             "/imports/queue-processing",
             json!({ "merchant_id": m, "files": [key], "mapping": { "co\0de": "x" } }),
@@ -113,7 +111,12 @@ async fn a_character_that_cannot_be_stored_is_named_by_its_pointer() {
         let answer = post(&world, path, &body.to_string()).await;
         assert_eq!(answer.problem(), (422, pointer), "{path} {body}: {answer:?}");
     }
-    let member = post(&world, "/imports/queue-processing", &json!({ "merchant_id": uuid::Uuid::nil(), "files": ["\0"] }).to_string()).await;
+    let member = post(
+        &world,
+        "/imports/queue-processing",
+        &json!({ "merchant_id": uuid::Uuid::nil(), "files": ["\0"] }).to_string(),
+    )
+    .await;
     assert_eq!(member.status, 404, "membership comes first: {member:?}");
     // A tag is left out, and the community is there.
     let made = post(&world, "/communities", &json!({ "name": "Tea", "tags": ["a\0b"] }).to_string()).await;
@@ -125,7 +128,8 @@ async fn a_byte_order_mark_is_passed_over_and_another_encoding_is_named() {
     let world = World::new().await;
     let run = world.import_until_approval("b.csv", "code\nA\n").await;
     let path = format!("/imports/{}/approve", run.job);
-    let utf16: Vec<u8> = r#"{"confirm":"YES","clean_count":1}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> =
+        r#"{"confirm":"YES","clean_count":1}"#.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let utf16 = post(&world, &path, std::str::from_utf8(&utf16).unwrap()).await;
     assert!(utf16.status == 400 && utf16.body["detail"].as_str().unwrap().contains("UTF-16"), "{utf16:?}");
     let marked = post(&world, &path, "\u{feff}{\"confirm\":\"YES\",\"clean_count\":1}").await;

@@ -214,9 +214,7 @@ async fn a_header_in_any_spelling_is_the_same_migration_and_finds_its_column() {
     .enumerate()
     {
         let key = world.upload(&format!("{number}.csv"), format!("code,{header}\nWRONG,{number}\n"));
-        let body = |spelling: &str| {
-            json!({ "merchant_id": world.merchant, "file": key, "mapping": { "code": spelling } })
-        };
+        let body = |spelling: &str| json!({ "merchant_id": world.merchant, "file": key, "mapping": { "code": spelling } });
         let first = expect_job(&send(&world.app, post(&world.actor, &body(header))).await, 202);
         for spelling in spellings {
             let again = send(&world.app, post(&world.actor, &body(spelling))).await;
@@ -225,7 +223,8 @@ async fn a_header_in_any_spelling_is_the_same_migration_and_finds_its_column() {
         Run::of_job(&world.app, first, 1).finish(&world.actor).await.expect(State::Done);
         // By hand, another spelling is the same source while it is imported, and finds the same column.
         for spelling in spellings {
-            let input = json!({ "merchant_id": world.merchant, "files": [key], "mapping": { "code": spelling } });
+            let input =
+                json!({ "merchant_id": world.merchant, "files": [key], "mapping": { "code": spelling } });
             let mut run = Run::new(&world.app, input.clone());
             run.finish(&world.actor).await.expect(State::Done);
             let expected = json!({ "code": spelling });

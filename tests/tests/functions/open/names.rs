@@ -98,7 +98,8 @@ async fn a_folder_lists_what_it_passes_over_and_fails_with_files_that_nobody_can
     let manifest = world.key_under_stage("b/manifest.json");
     world.upload("b/a.csv", "code\nA\n");
     world.upload("b/sub/C.TSV", "code\tsku\nC\t1\n");
-    let passed_over = json!([world.key_under_stage("b/"), "._a.csv", ".DS_Store", "_SUCCESS", "sub_$folder$"]);
+    let passed_over =
+        json!([world.key_under_stage("b/"), "._a.csv", ".DS_Store", "_SUCCESS", "sub_$folder$"]);
     let sorted = |names: &Value| {
         let mut names: Vec<String> = serde_json::from_value(names.clone()).unwrap();
         names.sort();
@@ -138,7 +139,8 @@ async fn a_folder_lists_what_it_passes_over_and_fails_with_files_that_nobody_can
         check_source(world.app.objects(), request.check().unwrap(), Duration::from_secs(20)).await.unwrap();
     assert_eq!(sorted(&checked["passed_over"]), sorted(&passed_over));
     assert_eq!(checked["totals"]["faults"], 1);
-    let fault = &checked["files"].as_array().unwrap().iter().find(|file| file["fault"].is_object()).unwrap()["fault"];
+    let fault =
+        &checked["files"].as_array().unwrap().iter().find(|file| file["fault"].is_object()).unwrap()["fault"];
     assert_eq!(fault["reason"], "unknown_name");
 
     // Who names the file by hand says what it is.

@@ -53,7 +53,9 @@ async fn every_archived_file_is_named_and_a_restored_one_is_imported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_to_an_object_before_it_is_loaded_is_its_fault() {
     let world = World::new().await;
-    for (name, reason) in [("gone.csv", "missing_object"), ("cold.csv", "archived_object"), ("mine.csv", "access_denied")] {
+    for (name, reason) in
+        [("gone.csv", "missing_object"), ("cold.csv", "archived_object"), ("mine.csv", "access_denied")]
+    {
         let key = world.key_under_stage(name);
         let version = world.s3.put(&key, "code\nA\n");
         world.s3.put(&key, "code\nLATER\n");
