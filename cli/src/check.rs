@@ -21,6 +21,11 @@ pub(crate) fn check(session: &Session, args: &Check) -> Outcome<Output> {
     for file in checked["files"].as_array().into_iter().flatten() {
         describe(file, &mut lines);
     }
+    let passed_over: Vec<&str> =
+        checked["passed_over"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !passed_over.is_empty() {
+        lines.push(format!("Passed over: {}", terminal::part(&passed_over.join(", "))));
+    }
     let faults = number(&checked, "/totals/faults");
     let exact = if checked["totals"]["records"]["exact"] == Value::Bool(true) { "" } else { "about " };
     lines.push(format!(

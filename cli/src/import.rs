@@ -6,6 +6,7 @@ use crate::args::{Import, Source};
 use crate::commands::{Session, show};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::follow::{fail_if_unsuccessful, is_at_rest};
+use crate::terminal;
 use crate::upload;
 use crate::words::{self, bytes, shown, text};
 use serde_json::{Map, Value, json};
@@ -32,8 +33,7 @@ pub(crate) fn upload_files(session: &Session, source: &Source) -> Outcome<Upload
     }
     let (files, passed_over) = upload::list_files(&source.paths)?;
     if !passed_over.is_empty() {
-        let names: Vec<String> = passed_over.iter().map(|name| name.escape_debug().to_string()).collect();
-        session.print_note(&format!("Passed over: {}", names.join(", ")));
+        session.print_note(&format!("Passed over: {}", terminal::part(&passed_over.join(", "))));
     }
     let size = files.iter().map(|file| file.size).sum();
     session.print_note(&format!("Uploading {}, {}", words::files(files.len() as i64), bytes(size)));

@@ -4,6 +4,7 @@
 //! kept is left out with a warning: nobody should lose a community over a tag.
 
 use serde_json::{Map, Value};
+use shared::csv::text::is_invisible;
 use shared::domain::remark::Remark;
 use std::collections::HashSet;
 
@@ -70,6 +71,9 @@ fn read_name(members: &Map<String, Value>, wrong: &mut Vec<Remark>) -> String {
                 1..=MAX_NAME if name.contains(char::is_control) => {
                     refuse("A name must not contain control characters.")
                 }
+                1..=MAX_NAME if name.chars().all(is_invisible) => {
+                    refuse("A name must have a character that can be seen.")
+                }
                 1..=MAX_NAME => name.to_owned(),
                 _ => refuse(&format!("A name has at most {MAX_NAME} characters.")),
             }
@@ -133,6 +137,7 @@ fn keep_tags(tags: &[&str], warnings: &mut Vec<Remark>) -> Vec<String> {
         let fault = match tag.chars().count() {
             0 => "it is empty".to_owned(),
             1..=MAX_TAG if tag.contains(char::is_control) => "it contains control characters".to_owned(),
+            1..=MAX_TAG if tag.chars().all(is_invisible) => "it has no character that can be seen".to_owned(),
             1..=MAX_TAG => {
                 if seen.insert(tag.to_lowercase()) {
                     kept.push((*tag).to_owned());
@@ -227,11 +232,12 @@ mod tests {
     #[test]
     fn refuses_fields_beyond_their_bounds() {
         let long = |n: usize| "é".repeat(n);
-        let refused: [(Value, &str); 9] = [
+        let refused: [(Value, &str); 10] = [
             (json!([]), ""),
             (json!("name"), ""),
             (json!({}), "/name"),
             (json!({ "name": " \u{a0}\t" }), "/name"),
+            (json!({ "name": "\u{200b}\u{3164}" }), "/name"),
             (json!({ "name": long(MAX_NAME + 1) }), "/name"),
             (json!({ "name": "a\nb" }), "/name"),
             (json!({ "name": "a", "description": long(MAX_DESCRIPTION + 1) }), "/description"),

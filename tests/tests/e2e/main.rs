@@ -21,6 +21,7 @@ mod import {
     mod approval;
     mod end_to_end;
     mod killed;
+    mod names;
     mod production_changed;
     mod queue;
     mod rejected_files;

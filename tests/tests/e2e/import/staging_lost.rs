@@ -12,7 +12,7 @@ async fn emptied_staging_is_loaded_again() {
     let job = merchant.upload_for_approval("a.csv", text).await;
     let frozen = merchant.files(&job).await[0]["version_id"].clone();
     // The import loads the frozen version, whatever is uploaded later.
-    merchant.put(&merchant.key("import", "note.txt"), "no import").await;
+    merchant.put(&merchant.key("uploads", "a.csv"), "code\nLATER\n").await;
     let tables = merchant.staging_tables(&job, 'b').await;
     merchant.db.batch_execute(&format!("TRUNCATE {}", tables.join(", "))).await.expect("staging is lost");
 
