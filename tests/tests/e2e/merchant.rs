@@ -112,6 +112,12 @@ impl Merchant {
         self.wait_for_end(&value(&self.db, &sql).await).await
     }
 
+    /// Waits for the first execution whose input names this merchant, and for its end.
+    pub(crate) async fn wait_for_execution(&self) -> Ended {
+        let found = async || self.executions().await.pop().map(|(execution, _)| execution);
+        self.wait_for_end(&until("an execution", found).await).await
+    }
+
     /// All executions of this merchant, each with whether it still runs.
     async fn executions(&self) -> Vec<(String, bool)> {
         let jobs = rows(

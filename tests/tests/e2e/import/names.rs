@@ -68,7 +68,9 @@ async fn an_upload_of_nobody_is_an_execution_that_says_so() {
     // The execution is found by the merchant's id in its input.
     let key = format!("import/inbox/{}.csv", merchant.id);
     merchant.put(&key, csv::file(&csv::codes("A", 0..5))).await;
-    assert_eq!(merchant.wait_for_rest().await, 1);
+    let ended = merchant.wait_for_execution().await;
+    assert_eq!((ended.status, ended.error.as_str()), (ExecutionStatus::Failed, "InvalidInput"));
+    assert!(ended.cause.contains("names no merchant"), "{}", ended.cause);
     let sql = "SELECT count(*) FROM onceload.codes_import_jobs WHERE source_info ->> 'files' LIKE '%inbox%'";
     assert_eq!(onceload_tests::db::value(&merchant.db, sql).await, "0");
 }
