@@ -155,12 +155,16 @@ fn keep_tags(tags: &[&str], warnings: &mut Vec<Remark>) -> Vec<String> {
 fn keep_images(images: &[&str], warnings: &mut Vec<Remark>) -> Vec<String> {
     let mut kept = Vec::new();
     for (i, image) in images.iter().enumerate() {
-        let host = image.strip_prefix("https://").map(|rest| rest.split(['/', '?', '#']).next());
-        let fault = match host.flatten() {
+        let authority = image.strip_prefix("https://").and_then(|rest| rest.split(['/', '?', '#']).next());
+        let fault = match authority.map(host_of) {
             None => "it is not an https:// URL".to_owned(),
             Some("") => "its URL names no host".to_owned(),
             _ if image.contains(|c: char| c.is_control() || c.is_whitespace()) => {
                 "its URL contains white space or control characters".to_owned()
+            }
+            // RFC 3986, appendix A: these stand in no URI.
+            _ if image.contains(['"', '<', '>', '\\', '^', '`', '{', '|', '}']) => {
+                "its URL contains a character that must be percent-encoded".to_owned()
             }
             _ if image.len() > MAX_IMAGE => {
                 format!("its URL has {} bytes, and {MAX_IMAGE} are allowed", image.len())
@@ -173,6 +177,15 @@ fn keep_images(images: &[&str], warnings: &mut Vec<Remark>) -> Vec<String> {
         warnings.push(Remark::new(format!("/images/{i}"), format!("The image was left out: {fault}.")));
     }
     kept
+}
+
+/// The host of `user@host:port` (RFC 3986, section 3.2).
+fn host_of(authority: &str) -> &str {
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    }
 }
 
 #[cfg(test)]
@@ -191,15 +204,18 @@ mod tests {
             "name": "  Coffee Lovers ",
             "description": "Beans,\n\tand more. ",
             "tags": ["Coffee", "coffee ", "Filter", "", "x".repeat(51), "a\u{0}b"],
-            "images": ["https://a.example/1.png", "http://a.example/2.png", "https:///x", "https://a b"],
+            "images": ["https://a.example/1.png", "http://a.example/2.png", "https:///x", "https://a b",
+                "https://:443/x", "https://u@/x", "https://a.example/\"x", "https://u@[::1]:8/x"],
         });
         let community = NewCommunity::read(&body).expect("a community");
         assert_eq!(community.name, "Coffee Lovers");
         assert_eq!(community.description.as_deref(), Some("Beans,\n\tand more."));
         assert_eq!(community.tags, ["Coffee", "Filter"]);
-        assert_eq!(community.images, ["https://a.example/1.png"]);
+        assert_eq!(community.images, ["https://a.example/1.png", "https://u@[::1]:8/x"]);
         let left_out = pointers(&community.warnings);
-        assert_eq!(left_out, ["/tags/3", "/tags/4", "/tags/5", "/images/1", "/images/2", "/images/3"]);
+        let images = (1..=6).map(|image| format!("/images/{image}"));
+        let expected: Vec<String> = (3..=5).map(|tag| format!("/tags/{tag}")).chain(images).collect();
+        assert_eq!(left_out, expected);
         assert!(community.warnings.iter().all(|warning| warning.detail.contains("left out: it")));
     }
 

@@ -13,6 +13,7 @@ mod rules {
     mod buckets;
     mod csv_texts;
     mod idempotency_keys;
+    mod json;
     mod object_keys;
     mod pace;
     mod requests;
