@@ -64,7 +64,7 @@ async fn every_upload_is_an_import_or_says_why_it_is_none() {
 
 #[tokio::test]
 async fn an_upload_of_nobody_is_an_execution_that_says_so() {
-    let merchant = Merchant::new("nobody's folder").await;
+    let merchant = Merchant::new("folder of nobody").await;
     // The execution is found by the merchant's id in its input.
     let key = format!("import/inbox/{}.csv", merchant.id);
     merchant.put(&key, csv::file(&csv::codes("A", 0..5))).await;
