@@ -5,7 +5,7 @@ CREATE TABLE onceload.codes_import_jobs (
     merchant_id          uuid        NOT NULL REFERENCES onceload.merchants,
     status               text        NOT NULL DEFAULT 'pending',
     phase                text        NOT NULL DEFAULT 'registered', -- finer than status, for people
-    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry and supersede
+    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry, supersede, StagingLost
     -- Holds the merchant's lease: one job of a merchant at a time may (unique index below).
     leased               boolean     NOT NULL DEFAULT false,
     created_at           timestamptz NOT NULL DEFAULT now(),
@@ -29,7 +29,7 @@ CREATE TABLE onceload.codes_import_jobs (
     max_duplicate_ratio  double precision NOT NULL DEFAULT 0.5,
     max_rejects          integer     NOT NULL DEFAULT 100000,
     execution_arn        text,
-    task_token           text,
+    task_token           text,                                     -- wakes the execution that waits for a person or in line
 
     files_frozen_at      timestamptz,
     staging_created_at   timestamptz,
@@ -69,6 +69,10 @@ CREATE TABLE onceload.codes_import_jobs (
     CONSTRAINT codes_import_jobs_lease_is_working CHECK (
         NOT leased OR status IN ('pending', 'loading', 'checking', 'validating', 'processing', 'completed')),
     CONSTRAINT codes_import_jobs_waiting_has_token CHECK (status <> 'awaiting_approval' OR task_token IS NOT NULL),
+    -- In line for the merchant's lease: uploads, and imports that a person has approved.
+    CONSTRAINT codes_import_jobs_in_line CHECK (
+        phase <> 'waiting_for_merchant'
+        OR (NOT leased AND (status = 'pending' OR (status = 'awaiting_approval' AND approved_at IS NOT NULL)))),
     CONSTRAINT codes_import_jobs_processing_is_approved CHECK (
         status <> 'processing' OR (approved_at IS NOT NULL AND total_codes_to_insert > 0)),
     CONSTRAINT codes_import_jobs_completed CHECK (
@@ -91,6 +95,9 @@ CREATE TABLE onceload.codes_import_jobs (
 );
 -- The merchant's lease.
 CREATE UNIQUE INDEX codes_import_jobs_merchant_lease ON onceload.codes_import_jobs (merchant_id) WHERE leased;
+-- The line for it, in its order.
+CREATE INDEX codes_import_jobs_line ON onceload.codes_import_jobs (merchant_id, approved_at, created_at, id)
+    WHERE phase = 'waiting_for_merchant';
 -- S3 delivers an event at least once.
 CREATE UNIQUE INDEX codes_import_jobs_source_event ON onceload.codes_import_jobs (source_event_key)
     WHERE source_event_key IS NOT NULL;

@@ -30,8 +30,9 @@ CREATE UNIQUE INDEX migration_jobs_one_active ON onceload.migration_jobs (base_i
 -- Both follow the job: whatever changes its status changes these two in the same transaction.
 CREATE FUNCTION onceload.codes_import_jobs_followers() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    -- The user is free while the job waits for a person, and after the wait has expired.
-    import text := CASE WHEN NEW.status IN ('awaiting_approval', 'expired') THEN 'idle'
+    -- The user is free while the job waits for a person, and after the wait has expired. From the approval on they import
+    -- again, even while the job still waits for the merchant.
+    import text := CASE WHEN NEW.status = 'expired' OR (NEW.status = 'awaiting_approval' AND NEW.approved_at IS NULL) THEN 'idle'
                         WHEN NEW.status IN ('completed', 'failed', 'cancelled') THEN NEW.status
                         WHEN NEW.status = 'rolled_back' THEN 'completed'
                         ELSE 'processing' END;
@@ -52,8 +53,66 @@ BEGIN
     UPDATE onceload.migration_jobs SET status = migration, updated_at = now() WHERE id = NEW.id AND status <> migration;
     RETURN NULL;
 END $$;
-CREATE TRIGGER codes_import_jobs_followers AFTER UPDATE OF status ON onceload.codes_import_jobs
-    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION onceload.codes_import_jobs_followers();
+CREATE TRIGGER codes_import_jobs_followers AFTER UPDATE OF status, approved_at ON onceload.codes_import_jobs
+    FOR EACH ROW WHEN ((OLD.status, OLD.approved_at) IS DISTINCT FROM (NEW.status, NEW.approved_at))
+    EXECUTE FUNCTION onceload.codes_import_jobs_followers();
+
+-- The line for a merchant's lease, in phase `waiting_for_merchant`. People first: approved imports in the order of their
+-- approvals, then uploads in order of arrival.
+CREATE FUNCTION onceload.next_in_line(merchant uuid) RETURNS uuid LANGUAGE sql STABLE AS $$
+    SELECT j.id FROM onceload.codes_import_jobs j
+     WHERE j.merchant_id = merchant AND j.phase = 'waiting_for_merchant'
+     ORDER BY j.approved_at, j.created_at, j.id LIMIT 1
+$$;
+
+-- Held by whoever joins the line, takes the lease from it or hands the lease on, until the transaction ends: a lease that is
+-- returned while somebody decides to wait would wake nobody. Lock order: user, merchant (this), job.
+CREATE FUNCTION onceload.lock_line(merchant uuid) RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('onceload line ' || merchant::text, 0))
+$$;
+
+-- If nobody has the merchant's lease, the next in line goes on: an approved import gets the lease here, an upload is woken and
+-- takes it. The message is delivered right after the commit.
+CREATE FUNCTION onceload.hand_over_lease(merchant uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    next record;
+BEGIN
+    PERFORM onceload.lock_line(merchant);
+    IF EXISTS (SELECT FROM onceload.codes_import_jobs j WHERE j.merchant_id = merchant AND j.leased) THEN
+        RETURN;
+    END IF;
+    SELECT j.id, j.status, j.attempt, j.task_token INTO next
+      FROM onceload.codes_import_jobs j WHERE j.id = onceload.next_in_line(merchant);
+    -- Without a token it is awake: on its way to take the lease, or to sleep, where it comes by here.
+    IF next.task_token IS NULL THEN
+        RETURN;
+    END IF;
+    IF next.status = 'awaiting_approval' THEN
+        UPDATE onceload.codes_import_jobs
+           SET status = 'processing', phase = 'inserting', leased = true, updated_at = now(), heartbeat_at = now()
+         WHERE id = next.id;
+    ELSIF EXISTS (SELECT FROM onceload.outbox o WHERE o.job_id = next.id AND o.kind = 'task_success'
+                     AND o.payload ->> 'attempt' = next.attempt::text AND o.delivered_at IS NULL) THEN
+        RETURN;
+    END IF;
+    INSERT INTO onceload.outbox (job_id, kind, payload)
+    VALUES (next.id, 'task_success', jsonb_build_object('attempt', next.attempt));
+EXCEPTION WHEN unique_violation THEN
+    -- A retry or a rollback has taken the lease meanwhile. Its end comes by here.
+    RETURN;
+END $$;
+
+-- Whoever returns the lease, leaves the line or joins it hands the lease on, in the same transaction: no statement can forget it.
+-- Superseding does not return the lease: the new import takes it over in the same transaction.
+CREATE FUNCTION onceload.codes_import_jobs_line() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM onceload.hand_over_lease(NEW.merchant_id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER codes_import_jobs_line AFTER UPDATE OF leased, phase ON onceload.codes_import_jobs
+    FOR EACH ROW WHEN (NOT NEW.leased AND NEW.phase <> 'superseded'
+                       AND (OLD.leased OR 'waiting_for_merchant' IN (OLD.phase, NEW.phase)))
+    EXECUTE FUNCTION onceload.codes_import_jobs_line();
 
 -- An upload is declared before it is made: who may put which object, of which size, and until when. Its links are signed
 -- for exactly that, and completing it checks that exactly that came.

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::confirm::confirm;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::findings;
-use crate::follow::{self, fail_if_unsuccessful, has_ended, is_at_rest};
+use crate::follow::{self, fail_if_unsuccessful, has_ended, is_at_rest, is_in_line};
 use crate::terminal;
 use crate::words::{self, count, number, shown, summary, text};
 use serde_json::{Value, json};
@@ -61,6 +61,9 @@ impl Session {
 pub(crate) fn show(job: Value) -> Output {
     let id = text(&job, "/job_id");
     let next = match text(&job, "/status") {
+        "awaiting_approval" if is_in_line(&job) => {
+            "\n\nIt is approved, and goes on when another import of the merchant has ended.".to_owned()
+        }
         "awaiting_approval" => {
             let accept = if job["blocked"] == Value::Bool(true) { " --accept-duplicates" } else { "" };
             format!("\n\nIt waits for approval:  onceload approve {id}{accept}")

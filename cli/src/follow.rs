@@ -104,7 +104,12 @@ pub(crate) fn follow(api: &Api, job: &str, quiet: bool, done: impl Fn(&Value) ->
 /// Whether a job has ended or waits for a person.
 pub(crate) fn is_at_rest(job: &Value) -> bool {
     let status = words::text(job, "/status");
-    status == "awaiting_approval" || has_ended(status)
+    (status == "awaiting_approval" && !is_in_line(job)) || has_ended(status)
+}
+
+/// Whether a job goes on by itself when another import of the merchant has ended; a person has approved it, where that was needed.
+pub(crate) fn is_in_line(job: &Value) -> bool {
+    words::text(job, "/phase") == "waiting_for_merchant"
 }
 
 /// Whether a job in this status has ended.
@@ -146,5 +151,7 @@ mod tests {
             let found = (is_at_rest(&job(status)), fail_if_unsuccessful(job(status)).is_ok());
             assert_eq!(found, (at_rest, successful), "{status}");
         }
+        let approved = json!({ "status": "awaiting_approval", "phase": "waiting_for_merchant" });
+        assert!(!is_at_rest(&approved), "it goes on by itself");
     }
 }

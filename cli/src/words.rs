@@ -65,6 +65,9 @@ pub(crate) fn progress(job: &Value) -> String {
         ("processing", "verifying") => "verifying",
         ("processing", _) => "inserting",
         ("pending", "waiting_for_merchant") => "waiting for another import of the merchant",
+        ("awaiting_approval", "waiting_for_merchant") => {
+            "approved, waiting for another import of the merchant"
+        }
         ("completed", "rolling_back") => "rolling back",
         (status, _) => status,
     });

@@ -26,15 +26,18 @@ pub enum State {
     Verify,
     Close,
     CloseEmpty,
-    /// Another import of the merchant is at work; the state machine opens this one again later.
+    /// Another import of the merchant is at work, or first in line. The execution sleeps; once it is woken, the state machine opens
+    /// the import again.
     WaitForMerchant,
+    /// The import goes on in the next attempt, in another execution.
+    Continue,
     NothingToDo,
     Done,
 }
 
 impl State {
     /// The states that call a function, which may fail.
-    pub const TASKS: [Self; 10] = [
+    pub const TASKS: [Self; 12] = [
         Self::Open,
         Self::LoadFiles,
         Self::PlanChunks,
@@ -45,6 +48,8 @@ impl State {
         Self::Verify,
         Self::Close,
         Self::CloseEmpty,
+        Self::WaitForMerchant,
+        Self::Continue,
     ];
 
     /// The state that catches the error; `None` stands for `CloseStopped`.
@@ -54,7 +59,7 @@ impl State {
             (
                 PlanChunks | MarkDuplicates | Validate | WaitForApproval | InsertCodes,
                 StepErrorKind::StagingLost,
-            ) => Some(Open),
+            ) => Some(Continue),
             (Validate | WaitForApproval | InsertCodes, StepErrorKind::CountMismatch) => Some(PlanChunks),
             _ => None,
         }
@@ -144,12 +149,13 @@ impl Run {
     pub async fn until(&mut self, stop: State) -> Ended {
         // The database bounds how often an import goes back; this bound stops a defect.
         for _ in 0..40 {
-            if self.at == stop || matches!(self.at, State::Done | State::NothingToDo | State::WaitForMerchant)
-            {
+            if self.at == stop || matches!(self.at, State::Done | State::NothingToDo) {
                 return Ended::At(self.at);
             }
             let state = self.at;
             match self.step().await {
+                // It sleeps until it is woken: the caller sees to that.
+                Ok(State::Open) if state == State::WaitForMerchant => return Ended::At(state),
                 Ok(next) => self.at = next,
                 Err(error) => match state.state_after_error(error.kind) {
                     Some(next) => self.at = next,
@@ -183,15 +189,40 @@ impl Run {
                 let note = "No clean codes to insert: all staged codes are duplicates".to_owned();
                 self.close(Some(note)).await.map(|_| State::Done)
             }
-            State::WaitForMerchant => Ok(State::Open),
+            State::WaitForMerchant => self.sleep().await.map(|_| State::Open),
+            State::Continue => {
+                *self = self.continued().await?;
+                Ok(State::Open)
+            }
             State::NothingToDo | State::Done => Ok(State::Done),
         }
     }
 
     pub async fn open_output(&self) -> StepResult<open_import::Output> {
-        let input =
-            open_import::Input { input: self.input.clone(), execution_arn: self.execution_arn.clone() };
-        open_import::handle(self.app.clone(), input, budget()).await
+        self.open_with(None).await
+    }
+
+    /// Waits in line for the merchant: stores the token of this execution.
+    pub async fn sleep(&self) -> StepResult<open_import::Output> {
+        self.open_with(Some(self.token.clone())).await
+    }
+
+    async fn open_with(&self, task_token: Option<String>) -> StepResult<open_import::Output> {
+        let (input, execution_arn) = (self.input.clone(), self.execution_arn.clone());
+        let input = open_import::Input { input, execution_arn, task_token };
+        // Boxed: the compiler bounds how deep futures are nested.
+        Box::pin(open_import::handle(self.app.clone(), input, budget())).await
+    }
+
+    /// The execution of the next attempt, which this one hands the import over to.
+    pub async fn continued(&self) -> StepResult<Self> {
+        let input = close_import::Input { continued: true, ..self.close_input(None) };
+        let output = Box::pin(close_import::handle(self.app.clone(), input, budget())).await?;
+        let next = Self::of_job(&self.app, self.job, self.attempt + 1);
+        let name = format!(":{}-{}", self.job, self.attempt + 1);
+        let execution = output.execution.expect("the execution that goes on");
+        assert!(execution.ends_with(&name), "{execution}");
+        Ok(Self { execution_arn: execution, job: self.job, ..next })
     }
 
     pub async fn open(&mut self) -> StepResult<State> {
@@ -284,14 +315,18 @@ impl Run {
     }
 
     pub async fn close(&self, note: Option<String>) -> StepResult<close_import::Output> {
-        let input = close_import::Input {
+        close_import::handle(self.app.clone(), self.close_input(note), budget()).await
+    }
+
+    fn close_input(&self, note: Option<String>) -> close_import::Input {
+        close_import::Input {
             execution_arn: self.execution_arn.clone(),
             job_id: Some(self.job),
             attempt: Some(self.attempt),
             note,
             error: None,
-        };
-        close_import::handle(self.app.clone(), input, budget()).await
+            continued: false,
+        }
     }
 
     /// Closes the job as `CloseStopped` does: it sends the error in Lambda's envelope and no job id.
@@ -307,6 +342,7 @@ impl Run {
             attempt: None,
             note: None,
             error: Some(close_import::Caught { error: error.into(), cause: cause.into() }),
+            continued: false,
         };
         close_import::handle(self.app.clone(), input, budget()).await
     }

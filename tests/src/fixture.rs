@@ -217,19 +217,32 @@ pub fn objects_at(endpoint: &str) -> Objects {
 
 /// Starts an endpoint that answers every request with this error, in the AWS JSON protocol.
 pub async fn serve_refusals(error: &'static str) -> String {
+    serve_aws(400, Some(error)).await
+}
+
+/// Starts an endpoint that accepts every request and answers nothing, in the AWS JSON protocol.
+pub async fn serve_acceptance() -> String {
+    serve_aws(200, None).await
+}
+
+async fn serve_aws(status: u16, error: Option<&'static str>) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let refuse = service_fn(move |_: hyper::Request<hyper::body::Incoming>| async move {
-                hyper::Response::builder()
-                    .status(400)
-                    .header("x-amzn-errortype", error)
-                    .header("content-type", "application/x-amz-json-1.0")
-                    .body(format!("{{\"__type\":\"{error}\",\"message\":\"no\"}}"))
+            let answer = service_fn(move |_: hyper::Request<hyper::body::Incoming>| async move {
+                let response = hyper::Response::builder()
+                    .status(status)
+                    .header("content-type", "application/x-amz-json-1.0");
+                match error {
+                    Some(error) => response
+                        .header("x-amzn-errortype", error)
+                        .body(format!("{{\"__type\":\"{error}\",\"message\":\"no\"}}")),
+                    None => response.body("{}".to_owned()),
+                }
             });
-            // The client may disconnect at any time.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), refuse).await;
+            // Beside the others: clients keep their connections. One may disconnect at any time.
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
         }
     });
     endpoint

@@ -141,7 +141,8 @@ def succeed_states_have_an_output():
 
 
 def task_tokens_are_used_once():
-    """The first SendTaskSuccess or SendTaskFailure closes the task; every later one fails with TaskTimedOut."""
+    """The first SendTaskSuccess or SendTaskFailure closes the task; every later one fails with TaskTimedOut, as does the first
+    one when the execution was stopped."""
     from ministack.services import stepfunctions as sfn
 
     closed, lock = set(), threading.Lock()
@@ -150,7 +151,8 @@ def task_tokens_are_used_once():
         def send(data):
             with lock:
                 token = data.get("taskToken")
-                if token in closed:
+                execution = sfn._task_tokens.get(token, {}).get("execution")
+                if token in closed or (execution is not None and execution["status"] != "RUNNING"):
                     return sfn.error_response_json("TaskTimedOut", "Task Timed Out: 'Provided task does not exist anymore'", 400)
                 answer = original(data)
                 if answer[0] == 200:
@@ -172,7 +174,7 @@ def waiting_tasks_fail_with_their_function():
     def invoke(resource, arguments, token, state):
         if "states:::lambda:invoke" not in resource:
             return original(resource, arguments, token, state)
-        task = {"event": threading.Event(), "result": None, "error": None, "heartbeat": None}
+        task = {"event": threading.Event(), "result": None, "error": None, "heartbeat": None, "execution": _execution.get()}
         sfn._task_tokens[token] = task
         with contextlib.ExitStack() as stack:
             stack.callback(sfn._task_tokens.pop, token, None)

@@ -1,15 +1,16 @@
-//! Ends an import: completed, failed, cancelled or expired. It gives the lease back and announces the end. Everything that
-//! stops an execution leads here, so that no job is left hanging.
+//! Ends an import: completed, failed, cancelled or expired. It gives the lease to the next in line and announces the end. Everything
+//! that stops an execution leads here, so that no job is left hanging; also what goes on in another execution.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::db::jobs::{self, Ending};
+use shared::db::outbox::Promises;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::StepResult;
 use shared::lambda::deliver::deliver;
 pub use shared::lambda::task::Caught;
-use shared::lambda::{App, Budget};
+use shared::lambda::{App, Budget, Config};
 
 /// The execution; its job, where it is known; and what went wrong, if anything did.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Input {
     pub note: Option<String>,
     #[serde(default)]
     pub error: Option<Caught>,
+    /// The step that failed has handed the import over to its next attempt.
+    #[serde(default)]
+    pub continued: bool,
 }
 
 /// What the job is now, and the error that the execution ends with.
@@ -34,10 +38,16 @@ pub struct Output {
     pub status: Option<Status>,
     pub error: String,
     pub cause: String,
+    /// The execution that goes on, if another one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
 }
 
 /// The handler.
 pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
+    if let (true, Some(job), Some(attempt)) = (input.continued, input.job_id, input.attempt) {
+        return hand_over(app, job, attempt, &input.execution_arn).await;
+    }
     let mut connection = app.db.connection().await?;
     let job = match (input.job_id, input.attempt) {
         (Some(job), Some(attempt)) => Some((job, attempt)),
@@ -46,7 +56,7 @@ pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Outpu
     };
     let (error, cause) = input.error.as_ref().map(describe).unwrap_or_default();
     let Some((job, attempt)) = job else {
-        return Ok(Output { job_id: None, status: None, error, cause });
+        return Ok(Output { job_id: None, status: None, error, cause, execution: None });
     };
     let ending = match &input.error {
         None => Ending::Completed { note: input.note.clone() },
@@ -66,7 +76,22 @@ pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Outpu
         }
         None => None,
     };
-    Ok(Output { job_id: Some(job), status, error, cause })
+    Ok(Output { job_id: Some(job), status, error, cause, execution: None })
+}
+
+/// Starts the next attempt, which the step that failed has promised. If this comes to nothing, the sweep does it.
+async fn hand_over(app: App, job: JobId, attempt: i32, execution_arn: &str) -> StepResult<Output> {
+    let connection = app.db.connection().await?;
+    let promises = Promises::of_start(&connection, job).await?;
+    let status = jobs::find(&connection, job).await?.map(|job| job.status);
+    drop(connection);
+    // `arn:...:execution:{machine}:{name}`. A variable of this function can't name the state machine, which names the function.
+    let executions = execution_arn.rsplit_once(':').map_or(execution_arn, |(executions, _)| executions);
+    let machine = executions.replacen(":execution:", ":stateMachine:", 1);
+    let config = Config { state_machine_arn: Some(machine), ..app.config.clone() };
+    deliver(&App { config, ..app }, promises).await;
+    let execution = Some(format!("{executions}:{job}-{}", attempt + 1));
+    Ok(Output { job_id: Some(job), status, error: String::new(), cause: String::new(), execution })
 }
 
 /// The error's name and its message.

@@ -1,9 +1,11 @@
 //! Opens an import: registers the job, freezes its files, reads every header, takes the merchant's lease and makes the
-//! staging workspace. It can be repeated at any point: each part finds what it has done before.
+//! staging workspace. It can be repeated at any point: each part finds what it has done before. Called with a task token, it puts
+//! the execution to sleep in line for the lease.
 
 mod freeze;
 mod headers;
 mod input;
+mod line;
 mod manifest;
 mod staging;
 mod start;
@@ -19,12 +21,14 @@ use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::{App, Budget};
 
-/// What the state machine sends: the execution's own input and name.
+/// What the state machine sends: the execution's own input and name; while it waits for the merchant, the token that wakes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
     pub input: serde_json::Value,
     pub execution_arn: String,
+    #[serde(default)]
+    pub task_token: Option<String>,
 }
 
 /// What the state machine does next.
@@ -40,8 +44,8 @@ pub enum Output {
         mark_concurrency: u32,
         approval_timeout_seconds: u64,
     },
-    /// Another import of the merchant works: ask again in so many seconds.
-    Wait { job_id: JobId, attempt: i32, seconds: u64 },
+    /// Another import of the merchant works, or is first in line: sleep until it is this one's turn, then open again.
+    Wait { job_id: JobId, attempt: i32 },
     /// Another execution has this upload, it is no file, or the job is over: nothing to do.
     Nothing { job_id: Option<JobId>, reason: &'static str },
 }
@@ -52,7 +56,10 @@ pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Outpu
         start::Start::Mine(job) => *job,
         start::Start::Nothing { job, reason } => return Ok(Output::Nothing { job_id: job, reason }),
     };
-    open(&app, job).await
+    match input.task_token {
+        None => open(&app, job).await,
+        Some(token) => line::sleep(&app, &job, &token).await,
+    }
 }
 
 /// Brings a registered job to where its files can be loaded.
@@ -79,9 +86,8 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
             buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&listed)))
         }
     };
-    if staging::take_merchant(app, &job, &split_points).await? == staging::Lease::Busy {
-        let seconds = choose_pause(job.age_seconds);
-        return Ok(Output::Wait { job_id: job.id, attempt: job.attempt, seconds });
+    if line::take_merchant(app, &job, &split_points).await? == line::Lease::Busy {
+        return Ok(Output::Wait { job_id: job.id, attempt: job.attempt });
     }
     staging::create(app, &job, split_points.len() + 1).await?;
     Ok(Output::Load {
@@ -109,9 +115,4 @@ fn estimate_text_bytes(files: &[ImportFile]) -> u64 {
         u64::try_from(file.object.bytes).unwrap_or(0) * factor
     };
     files.iter().map(text).sum()
-}
-
-/// Waits shortly at first. A day of waiting stays far below the 25,000 events of an execution's history.
-fn choose_pause(age_seconds: f64) -> u64 {
-    (age_seconds / 4.0).clamp(2.0, 60.0) as u64
 }

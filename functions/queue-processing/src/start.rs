@@ -2,7 +2,7 @@
 
 use shared::db::jobs::{self, Start};
 use shared::db::outbox::{Message, Promises};
-use shared::db::{DbResult, Transaction, user_profiles};
+use shared::db::{DbResult, Transaction, merchants, user_profiles};
 use shared::domain::lease::Holder;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) enum Outcome {
         /// How long the user's stuck import had worked that this one supersedes.
         stuck: Option<Duration>,
     },
-    /// An import of the user or of the merchant works, or another job imports the same files.
+    /// An import of the user or of the merchant works, one waits for the merchant, or another job imports the same files.
     Held(Holder),
     /// The import in the way has just ended.
     TryAgain,
@@ -29,8 +29,9 @@ pub(crate) async fn queue(tx: &Transaction<'_>, start: &Start<'_>) -> DbResult<O
     if !lease.won {
         return Ok(Outcome::Held(lease.holder));
     }
-    let mut promises = jobs::supersede(tx, start, lease.stuck_job).await?;
-    if !jobs::insert_queued(tx, start, true).await? {
+    merchants::lock_line(tx, start.merchant).await?;
+    let (mut promises, entry) = jobs::supersede(tx, start, lease.stuck_job).await?;
+    if !jobs::insert_queued(tx, start, entry).await? {
         let holder = jobs::find_holder(tx, start, true).await?;
         return Ok(holder.map_or(Outcome::TryAgain, Outcome::Held));
     }

@@ -149,7 +149,8 @@ async fn record(
         let message = format!("job {} is not being rolled back any more", task.job);
         return Err(StepError::new(StepErrorKind::Superseded, message));
     };
-    let mut promises = Promises::none();
+    // First: the next in line waits for it.
+    let mut promises = Promises::of_line(tx, task.job).await?;
     promises.promise(tx, task.job, &Message::StateChanged).await?;
     if done.deleted + done.kept != done.original {
         let RolledBack { deleted, kept, original } = done;

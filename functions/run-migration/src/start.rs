@@ -1,6 +1,6 @@
 //! Starts a run, or finds the one that is active: two unique indexes decide.
 
-use shared::db::jobs::{self, Start};
+use shared::db::jobs::{self, Entry, Start};
 use shared::db::outbox::{Message, Promises};
 use shared::db::{DbResult, Transaction, migration_jobs};
 use shared::domain::ids::JobId;
@@ -20,7 +20,7 @@ pub(crate) enum Outcome {
 pub(crate) async fn run(tx: &mut Transaction<'_>, start: &Start<'_>, base_key: &str) -> DbResult<Outcome> {
     let savepoint = tx.savepoint("migration").await?;
     let is_first = migration_jobs::insert(&savepoint, start, base_key).await?;
-    if is_first && jobs::insert_queued(&savepoint, start, false).await? {
+    if is_first && jobs::insert_queued(&savepoint, start, Entry::InLine).await? {
         let mut promises = Promises::none();
         promises.promise(&savepoint, start.job, &Message::StartExecution { attempt: 1 }).await?;
         savepoint.commit().await?;

@@ -1,5 +1,5 @@
-//! Finishes what was left behind: undelivered messages, jobs and tasks whose execution is over, expired waits, old staging
-//! and old uploads. It runs every five minutes; if one part fails, the others go on.
+//! Finishes what was left behind: undelivered messages, jobs and tasks whose execution is over, imports in line that nobody
+//! woke, expired waits, old staging and old uploads. It runs every minute; if one part fails, the others go on.
 
 mod executions;
 mod staging;
@@ -10,6 +10,7 @@ use executions::Execution;
 use serde::Serialize;
 use serde_json::json;
 use shared::db::jobs::{self, Ending, SilentJob};
+use shared::db::outbox::Promises;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
@@ -29,6 +30,7 @@ pub struct Output {
     pub delivered: usize,
     pub closed: usize,
     pub given_up: usize,
+    pub woken: usize,
     pub expired: usize,
     pub staging_dropped: usize,
     pub uploads_forgotten: usize,
@@ -50,6 +52,7 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
         ),
         closed: part("dead executions", close_dead(&app).await),
         given_up: part("dead tasks", tasks::give_up_dead(&app, SILENT).await),
+        woken: part("lost wake-ups", wake_lost(&app).await),
         expired: part("expired waits", expire(&app).await),
         staging_dropped: part("staging", staging::drop_stale(&app).await),
         uploads_forgotten: part("old uploads", uploads::forget_old(&app).await),
@@ -85,6 +88,24 @@ async fn find_end(app: &App, job: &SilentJob) -> Option<String> {
         Execution::Gone => Some("its execution is gone".to_owned()),
         Execution::Going => None,
     }
+}
+
+/// Wakes whoever is first in line for a merchant that is free. Returns how many it woke.
+async fn wake_lost(app: &App) -> StepResult<usize> {
+    let connection = app.db.connection().await?;
+    let lost = jobs::find_lost_wakes(&connection).await?;
+    drop(connection);
+    let mut woken = 0;
+    for job in lost {
+        let connection = app.db.connection().await?;
+        // Decided again under the line's lock.
+        jobs::hand_over(&connection, job).await?;
+        let promises = Promises::of_line(&connection, job).await?;
+        drop(connection);
+        woken += usize::from(!promises.is_empty());
+        deliver(app, promises).await;
+    }
+    Ok(woken)
 }
 
 async fn expire(app: &App) -> StepResult<usize> {

@@ -5,7 +5,7 @@ use crate::executions::{self, Execution};
 use shared::db::tasks::{self, SilentTask};
 use shared::domain::step::StepResult;
 use shared::lambda::App;
-use shared::lambda::deliver::maintenance_execution;
+use shared::lambda::deliver::deliver;
 use std::time::Duration;
 
 /// Gives up the tasks that have been silent for so long and whose execution is over. Returns how many.
@@ -18,17 +18,26 @@ pub(crate) async fn give_up_dead(app: &App, silent_for: Duration) -> StepResult<
     for task in silent {
         let Some(why) = find_end(app, machine, &task).await else { continue };
         let connection = app.db.connection().await?;
-        given_up += usize::from(tasks::give_up(&connection, task.task, &why).await?);
+        let Some(promises) = tasks::give_up(&connection, task.task, &why).await? else { continue };
+        drop(connection);
+        deliver(app, promises).await;
+        given_up += 1;
     }
     Ok(given_up)
 }
 
 /// How the task's execution ended, if it has.
 async fn find_end(app: &App, machine: &str, task: &SilentTask) -> Option<String> {
-    match executions::find(app, &maintenance_execution(machine, task.task, task.action)).await {
+    match executions::find(app, &execution_of(machine, task)).await {
         Execution::Ended(how) => Some(how),
         // Its start is in the outbox. After ten minutes without success a person should know.
         Execution::Gone => task.old.then(|| "its execution could not be started, or is gone".to_owned()),
         Execution::Going => None,
     }
+}
+
+/// The ARN of a task's execution (AWS Step Functions, "resource types": `execution:{machine}:{name}`).
+fn execution_of(machine: &str, task: &SilentTask) -> String {
+    let executions = machine.replacen(":stateMachine:", ":execution:", 1);
+    format!("{executions}:{}-{}", task.action, task.task)
 }

@@ -1,13 +1,13 @@
 //! Parks a validated import until a person approves it: `validating -> awaiting_approval`.
 
 use shared::db::outbox::{Message, Promises};
-use shared::db::{Database, Limits, Transaction, jobs, user_profiles};
+use shared::db::{Database, Limits, Transaction, jobs, merchants, user_profiles};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::StepResult;
 
-/// Keeps the token that wakes the execution, and gives the merchant's lease back. Returns the message that announces the
-/// wait; if the import was approved while this step was repeated, the message that ends it.
+/// Keeps the token that wakes the execution, and gives the merchant's lease to the next in line. Returns the message that announces
+/// the wait, or the one that ends it if the import was approved while this step was repeated; and the next one's.
 pub(crate) async fn await_approval(
     db: &Database,
     job_id: JobId,
@@ -32,6 +32,7 @@ pub(crate) async fn await_approval(
 async fn keep_token(tx: &Transaction<'_>, job_id: JobId, attempt: i32, token: &str) -> StepResult<Promises> {
     // Lock order: user, merchant, job.
     user_profiles::lock(tx, job_id).await?;
+    merchants::lock_line_of(tx, job_id).await?;
     let message = if jobs::await_approval(tx, job_id, attempt, token).await? {
         Message::StateChanged
     } else if jobs::replace_token(tx, job_id, attempt, token).await? {
@@ -39,7 +40,8 @@ async fn keep_token(tx: &Transaction<'_>, job_id: JobId, attempt: i32, token: &s
     } else {
         return Err(jobs::explain_refusal(tx, job_id, attempt, Status::Validating).await);
     };
-    let mut promises = Promises::none();
+    // First: the next in line waits for it.
+    let mut promises = Promises::of_line(tx, job_id).await?;
     promises.promise(tx, job_id, &message).await?;
     Ok(promises)
 }

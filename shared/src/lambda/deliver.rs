@@ -5,11 +5,13 @@ use super::app::App;
 use crate::db::outbox::{self, Due, Message, Promises};
 use crate::db::{DbResult, jobs};
 use crate::domain::ids::{JobId, TaskId};
+use crate::domain::phase::Phase;
 use crate::domain::status::Status;
 use crate::domain::task::Action;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
 use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
 
 /// What became of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,19 +66,20 @@ pub struct Sent {
     pub refused: usize,
 }
 
-/// Delivers what is due, or one message.
+/// Delivers what is due, or one message; and what the delivery promises in turn, because who was to be woken is gone.
 pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<Sent> {
-    let connection = app.db.connection().await?;
-    let due = outbox::take_due(&connection, id, limit).await?;
-    drop(connection);
+    let mut due = VecDeque::from(outbox::take_due(&app.db.connection().await?, id, limit).await?);
     let mut sent = Sent::default();
-    for message in due {
+    while let Some(message) = due.pop_front() {
         let outcome = send(app, &message).await;
         let mut connection = app.db.connection().await?;
         match outcome {
-            Ok(()) => {
+            Ok(promises) => {
                 outbox::record_delivered(&connection, message.id).await?;
                 sent.delivered += 1;
+                for id in promises.into_ids() {
+                    due.extend(outbox::take_due(&connection, Some(id), 1).await?);
+                }
             }
             Err(Failure::Refused(error)) => {
                 tracing::error!(job_id = %message.job, outbox_id = message.id, error, "start refused");
@@ -92,11 +95,12 @@ pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<Sen
     Ok(sent)
 }
 
-async fn send(app: &App, due: &Due) -> Result<(), Failure> {
+/// Sends one message. Returns what is to be delivered next.
+async fn send(app: &App, due: &Due) -> Result<Promises, Failure> {
     match &due.message {
-        Message::StartExecution { attempt } => start_execution(app, due.job, *attempt).await,
-        Message::StopExecution { execution_arn } => Ok(stop_execution(app, execution_arn).await?),
-        Message::TaskSuccess { attempt } => Ok(task_success(app, due.job, *attempt).await?),
+        Message::StartExecution { attempt } => start_execution(app, due.job, *attempt).await?,
+        Message::StopExecution { execution_arn } => stop_execution(app, execution_arn).await?,
+        Message::TaskSuccess { attempt } => return Ok(wake(app, due.job, *attempt).await?),
         Message::TaskFailure { token } => {
             let sent = app
                 .clients
@@ -107,13 +111,15 @@ async fn send(app: &App, due: &Due) -> Result<(), Failure> {
                 .cause("the import was cancelled")
                 .send()
                 .await;
-            Ok(gone_is_fine(sent.map(|_| ()))?)
+            // Without a listener there is nobody to tell.
+            read_listening(sent.map(|_| ()))?;
         }
-        Message::StateChanged => Ok(state_changed(app, due.job).await?),
+        Message::StateChanged => state_changed(app, due.job).await?,
         Message::StartMaintenance { task, action } => {
-            Ok(start_maintenance(app, due.job, *task, *action).await?)
+            start_maintenance(app, due.job, *task, *action).await?;
         }
     }
+    Ok(Promises::none())
 }
 
 /// StartExecution's errors that no repetition mends (AWS Step Functions API Reference, "StartExecution").
@@ -158,7 +164,7 @@ async fn start_maintenance(app: &App, job: JobId, task: TaskId, action: Action) 
         .states()
         .start_execution()
         .state_machine_arn(machine.ok_or("MAINTENANCE_STATE_MACHINE_ARN is not set")?)
-        .name(maintenance_name(task, action))
+        .name(format!("{action}-{task}"))
         .input(json!({ "action": action, "task_id": task, "job_id": job }).to_string())
         .send()
         .await;
@@ -167,15 +173,6 @@ async fn start_maintenance(app: &App, job: JobId, task: TaskId, action: Action) 
         Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
         Err(error) => Err(DisplayErrorContext(error).to_string()),
     }
-}
-
-fn maintenance_name(task: TaskId, action: Action) -> String {
-    format!("{action}-{task}")
-}
-
-/// The ARN of a task's execution (AWS Step Functions, "resource types": `execution:{machine}:{name}`).
-pub fn maintenance_execution(machine: &str, task: TaskId, action: Action) -> String {
-    format!("{}:{}", machine.replacen(":stateMachine:", ":execution:", 1), maintenance_name(task, action))
 }
 
 async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
@@ -195,38 +192,53 @@ async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
     }
 }
 
-/// The token is the job's present one: a repeated task may have brought a new one since the approval.
-async fn task_success(app: &App, job: JobId, attempt: i32) -> Result<(), String> {
+/// Wakes the execution that waits for an approval, or in line for the merchant. The token is the job's present one: a repeated task
+/// may have brought a new one since the promise. Returns what the next in line was promised, if this one is gone.
+async fn wake(app: &App, job: JobId, attempt: i32) -> Result<Promises, String> {
     let connection = app.db.connection().await.map_err(|e| e.to_string())?;
     let found = jobs::find(&connection, job).await.map_err(|e| e.to_string())?;
     drop(connection);
-    let token = match found {
-        Some(found) if found.attempt == attempt && found.status == Status::Processing => found.task_token,
+    let Some(found) = found.filter(|found| found.attempt == attempt) else { return Ok(Promises::none()) };
+    let in_line = found.status == Status::Pending && found.phase == Phase::WaitingForMerchant;
+    let (Some(token), true) = (found.task_token, in_line || found.status == Status::Processing) else {
         // It has moved on: nobody waits for this any more.
-        _ => return Ok(()),
+        return Ok(Promises::none());
     };
-    let Some(token) = token else { return Ok(()) };
-    let sent = app
-        .clients
-        .states()
-        .send_task_success()
-        .task_token(token)
-        .output(json!({ "approved": true }).to_string())
-        .send()
-        .await;
-    gone_is_fine(sent.map(|_| ()))
+    let states = app.clients.states();
+    let sent = states.send_task_success().task_token(&token).output("{}").send().await;
+    let listening = read_listening(sent.map(|_| ()))?;
+    if !in_line {
+        // Codes can still be inserted: the sweep finds out whether the execution is over.
+        return Ok(Promises::none());
+    }
+    end_sleep(app, job, &token, listening).await.map_err(|e| e.to_string())
 }
 
-/// A token that was answered before, or whose execution is over, needs no answer.
-fn gone_is_fine<E, R>(sent: Result<(), aws_sdk_sfn::error::SdkError<E, R>>) -> Result<(), String>
+/// What was woken by its token is awake; a sleeper that does not listen leaves the line to the next.
+async fn end_sleep(app: &App, job: JobId, token: &str, listening: bool) -> DbResult<Promises> {
+    let connection = app.db.connection().await?;
+    if listening {
+        // `false`: it was quicker, and has the lease or another token.
+        jobs::record_woken(&connection, job, token).await?;
+        return Ok(Promises::none());
+    }
+    tracing::warn!(job_id = %job, "its execution does not wait in line any more");
+    match jobs::leave_line(&connection, job, token).await? {
+        true => Promises::of_line(&connection, job).await,
+        false => Ok(Promises::none()),
+    }
+}
+
+/// Whether a task waited for its token: not if it was answered before, or its execution is over.
+fn read_listening<E, R>(sent: Result<(), aws_sdk_sfn::error::SdkError<E, R>>) -> Result<bool, String>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
 {
     match sent {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         Err(error) if matches!(error.code(), Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken")) => {
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(DisplayErrorContext(error).to_string()),
     }

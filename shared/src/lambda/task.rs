@@ -1,6 +1,7 @@
 //! A step of the state machine `maintenance`: its input, and giving up a task whose step failed for good.
 
 use super::app::App;
+use super::deliver::deliver;
 use crate::db::tasks;
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::step::StepResult;
@@ -57,7 +58,9 @@ pub async fn give_up(app: &App, task: TaskId, caught: &Caught) -> StepResult<Val
     let connection = app.db.connection().await?;
     let cause = caught.describe();
     let given_up = tasks::give_up(&connection, task, &cause).await?;
+    drop(connection);
     // Somebody else has ended the task: nobody waits for this execution.
-    let error = if given_up { caught.error.as_str() } else { "Superseded" };
+    let error = if given_up.is_some() { caught.error.as_str() } else { "Superseded" };
+    deliver(app, given_up.unwrap_or_default()).await;
     Ok(json!({ "task_id": task, "error": error, "cause": cause }))
 }

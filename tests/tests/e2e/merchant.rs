@@ -2,6 +2,7 @@
 
 use crate::issuer::{Pool, claims};
 use crate::stack::{Answer, Stack, until};
+use crate::sweep::sweep;
 use aws_sdk_sfn::types::ExecutionStatus;
 use onceload_tests::db::{rows, value};
 use serde_json::{Value, json};
@@ -108,8 +109,13 @@ impl Merchant {
 
     /// Waits for the end of the job's execution.
     pub(crate) async fn execution_of(&self, job: &str) -> Ended {
-        let sql = format!("SELECT execution_arn FROM onceload.codes_import_jobs WHERE id = '{job}'");
-        self.wait_for_end(&value(&self.db, &sql).await).await
+        self.wait_for_end(&self.running_execution(job).await).await
+    }
+
+    /// The execution that works on the job.
+    pub(crate) async fn running_execution(&self, job: &str) -> String {
+        value(&self.db, &format!("SELECT execution_arn FROM onceload.codes_import_jobs WHERE id = '{job}'"))
+            .await
     }
 
     /// Waits for the first execution whose input names this merchant, and for its end.
@@ -226,6 +232,14 @@ impl Merchant {
         self.import(job).await
     }
 
+    /// Waits until the import sleeps in line for the merchant.
+    pub(crate) async fn wait_in_line(&self, job: &str) {
+        let sql = format!(
+            "SELECT phase = 'waiting_for_merchant' AND task_token IS NOT NULL FROM onceload.codes_import_jobs WHERE id = '{job}'"
+        );
+        until("an import in line", async || (value(&self.db, &sql).await == "t").then_some(())).await;
+    }
+
     /// Approves so many codes.
     pub(crate) async fn approve(&self, job: &str, clean: u64) -> Answer {
         let body = json!({ "confirm": "YES", "clean_count": clean });
@@ -300,6 +314,8 @@ impl Merchant {
                     error_message = 'stood in for another import' WHERE id = '{job}'"
         );
         self.db.batch_execute(&sql).await.expect("the lease is given back");
+        // No function has committed this, so none delivers what the next in line was promised.
+        sweep(self).await;
     }
 
     // ------------------------------------------------------------ afterwards

@@ -3,7 +3,7 @@
 use crate::merchant::Merchant;
 use serde_json::Value;
 
-/// Invokes `sweep-imports`, as its schedule does every five minutes.
+/// Invokes `sweep-imports`, as its schedule does every minute.
 pub(crate) async fn sweep(merchant: &Merchant) {
     let functions = format!("{}/2015-03-31/functions", merchant.stack.file.aws_endpoint_url);
     let region = merchant.stack.file.region.clone();

@@ -27,6 +27,12 @@ mod open {
     mod starts;
     mod unreadable_objects;
 }
+mod line {
+    mod abandoned;
+    mod order;
+    mod waiting;
+    mod woken;
+}
 mod load {
     mod binary_copy;
     mod checked_as_loaded;
@@ -69,6 +75,7 @@ mod sweep {
 }
 mod import {
     mod end_to_end;
+    mod history;
     mod state_machine;
 }
 mod http {

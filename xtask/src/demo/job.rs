@@ -95,7 +95,7 @@ impl Job {
 
     /// Whether the job waits for approval.
     pub(super) fn is_waiting(&self) -> bool {
-        self.status == "awaiting_approval"
+        self.status == "awaiting_approval" && !self.is_blocked()
     }
 
     /// Whether the job waits for another import of the merchant.

@@ -5,7 +5,7 @@ pub(crate) mod routes;
 
 use shared::db::outbox::{Message, Promises};
 use shared::db::user_profiles::{self, Hold};
-use shared::db::{DbResult, Guarded, Session, Transaction, jobs};
+use shared::db::{DbResult, Guarded, Session, Transaction, jobs, merchants};
 use shared::domain::actor::Actor;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
@@ -52,7 +52,8 @@ pub struct Approval {
     pub accept_duplicates: bool,
 }
 
-/// Approves: `awaiting_approval -> processing`. The same approval again is `Taken` again, and wakes the execution again.
+/// Approves: `awaiting_approval -> processing`, at once or when the merchant is free. The same approval again is `Taken` again, and
+/// wakes the execution again.
 pub async fn approve(
     tx: &mut Transaction<'_>,
     actor: &Actor,
@@ -63,13 +64,12 @@ pub async fn approve(
     if let Hold::Busy(by) = user_profiles::hold(tx, job, actor).await? {
         return Ok(Decision::UserBusy { by });
     }
+    merchants::lock_line_of(tx, job).await?;
     let Approval { clean_count, accept_duplicates } = approval;
-    match jobs::approve(tx, actor, job, clean_count, accept_duplicates).await? {
-        Guarded::Done(attempt) => promise(tx, job, &Message::TaskSuccess { attempt }).await,
-        Guarded::NotAllowed => explain_approval(tx, actor, job, approval).await,
-        Guarded::MerchantBusy => merchant_busy(tx, job).await,
-        Guarded::SourceActive => Ok(Decision::SourceActive),
+    if jobs::approve(tx, actor, job, clean_count, accept_duplicates).await? {
+        return Ok(Decision::Taken { promises: Promises::of_line(tx, job).await? });
     }
+    explain_approval(tx, actor, job, approval).await
 }
 
 /// Says why an approval changed nothing.
@@ -91,6 +91,8 @@ async fn explain_approval(
         Status::AwaitingApproval if !same_count => {
             Decision::WrongCount { clean: found.clean.unwrap_or_default() }
         }
+        // It was approved before, and waits for the merchant.
+        Status::AwaitingApproval if found.approved => taken_before(),
         Status::AwaitingApproval if found.blocked && !approval.accept_duplicates => Decision::Blocked,
         status => Decision::WrongState(status),
     })
@@ -100,6 +102,7 @@ async fn explain_approval(
 pub async fn cancel(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbResult<Decision> {
     // Lock order: user, merchant, job.
     user_profiles::lock(tx, job).await?;
+    merchants::lock_line_of(tx, job).await?;
     let Some(cancelled) = jobs::cancel(tx, actor, job).await? else {
         return Ok(match find_status(tx, actor, job).await? {
             None => Decision::NotFound,
@@ -109,6 +112,8 @@ pub async fn cancel(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbRe
     };
     let mut promises = Promises::none();
     if cancelled.status == Status::Cancelled {
+        // First: the next in line waits for it.
+        promises.extend(Promises::of_line(tx, job).await?);
         promises.promise(tx, job, &Message::StateChanged).await?;
         if let Some(token) = cancelled.task_token {
             promises.promise(tx, job, &Message::TaskFailure { token }).await?;

@@ -1,4 +1,5 @@
-//! Ending an import: completed when its codes are in or there were none, else failed, cancelled or expired.
+//! Ending an import: completed when its codes are in or there were none, else failed, cancelled or expired. The lease goes to the
+//! next in line.
 
 use super::{find, statements as sql};
 use crate::db::connection::{Connection, Session};
@@ -7,7 +8,7 @@ use crate::db::error::DbResult;
 use crate::db::outbox::{self, Due, Message, Promises};
 use crate::db::statement::Statement;
 use crate::db::transaction::{Limits, Transaction};
-use crate::db::{tasks, user_profiles};
+use crate::db::{merchants, tasks, user_profiles};
 use crate::domain::ids::JobId;
 use crate::domain::status::Status;
 use serde_json::Value;
@@ -53,9 +54,11 @@ pub async fn close(
     let tx = connection.begin("close", Limits::short()).await?;
     // Lock order: user, merchant, job.
     user_profiles::lock(&tx, job).await?;
+    merchants::lock_line_of(&tx, job).await?;
     let closed = match end(&tx, job, attempt, ending).await? {
         Some(status) => {
-            let mut promises = Promises::none();
+            // First: the next in line waits for it.
+            let mut promises = Promises::of_line(&tx, job).await?;
             promises.promise(&tx, job, &Message::StateChanged).await?;
             if status == Status::Completed {
                 promises.extend(tasks::export_at_close(&tx, job).await?);

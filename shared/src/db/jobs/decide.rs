@@ -5,24 +5,23 @@ use crate::db::connection::Session;
 use crate::db::decode::read_word;
 use crate::db::error::{DbError, DbResult};
 use crate::db::guarded::Guarded;
+use crate::db::statement::Binds;
 use crate::db::transaction::Transaction;
 use crate::domain::actor::Actor;
 use crate::domain::ids::JobId;
 use crate::domain::status::Status;
 
-/// `awaiting_approval -> processing` with the merchant's lease. Returns the attempt.
+/// Approves: the job goes to the head of the line for the merchant's lease, and is `processing` afterwards if nobody else has it.
+/// `false`: its guard did not hold. Call under the line's lock.
 pub async fn approve(
-    tx: &mut Transaction<'_>,
+    on: &dyn Session,
     actor: &Actor,
     job: JobId,
     clean_count: i64,
     accept_duplicates: bool,
-) -> DbResult<Guarded<i32>> {
-    let merchants = actor.merchant_ids();
-    let outcome = tx
-        .run_refusable(&sql::APPROVE, &[&job, &merchants, &actor.user, &clean_count, &accept_duplicates])
-        .await;
-    Guarded::read(outcome, |row| row.get("attempt"))
+) -> DbResult<bool> {
+    let binds: &Binds<'_> = &[&job, &actor.merchant_ids(), &actor.user, &clean_count, &accept_duplicates];
+    Ok(sql::APPROVE.opt(on, binds).await?.is_some())
 }
 
 /// `failed -> loading` in the next attempt, with the merchant's lease. Returns the attempt.
@@ -37,7 +36,7 @@ pub async fn retry(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbRes
 pub struct Cancelled {
     /// `cancelled` if nobody worked on it, else still the working state.
     pub status: Status,
-    /// The token of the execution that waits for an approval.
+    /// The token of the execution that waits for an approval or in line.
     pub task_token: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 -- jobs.end
 -- failed, cancelled or expired; never once the codes are in. A cancel request wins over a failure, and only a
--- waiting job can expire. $6: leave a job that no longer waits alone.
+-- waiting job can expire, unless a person has approved it. $6: leave a job that no longer waits alone.
 UPDATE onceload.codes_import_jobs
    SET status = e.status, phase = e.status, leased = false, finished_at = now(),
        error_message = coalesce($4, error_message),
@@ -12,4 +12,5 @@ UPDATE onceload.codes_import_jobs
  WHERE codes_import_jobs.id = e.id AND attempt = $2 AND inserted_at IS NULL
    AND codes_import_jobs.finished_at IS NULL
    AND (NOT $6 OR codes_import_jobs.status = 'awaiting_approval')
+   AND NOT (e.status = 'expired' AND approved_at IS NOT NULL)
 RETURNING codes_import_jobs.status

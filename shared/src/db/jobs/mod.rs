@@ -2,6 +2,7 @@
 
 mod close;
 mod decide;
+mod line;
 mod open;
 mod rollback;
 mod start;
@@ -12,13 +13,13 @@ mod view;
 
 pub use close::{Closed, Ending, close, close_refused};
 pub use decide::{Cancelled, approve, cancel, clear_staging, find_lease_holder, retry};
+pub use line::{find_lost_wakes, hand_over, join_line, leave_line, record_woken, take_lease};
 pub use open::{
     NewJob, Registered, add_errors, adopt, append_error, find_active_source, find_by_execution, freeze,
-    is_active_source, register, set_source, set_split_points, set_staging_created, take_lease,
-    wait_for_merchant,
+    is_active_source, register, set_source, set_split_points, set_staging_created,
 };
 pub use rollback::{RollbackState, find_rollback, record_rolled_back};
-pub use start::{Start, find_holder, insert_queued, supersede};
+pub use start::{Entry, Start, find_holder, insert_queued, supersede};
 pub use steps::{
     Identities, ValidatedCounts, await_approval, begin_checking, begin_validating, count_merchant,
     find_identities, lose_staging, mark_again, record_inserted, record_verified, replace_token,
@@ -57,14 +58,12 @@ pub struct Job {
     pub status: Status,
     /// Where it stands within its state.
     pub phase: Phase,
-    /// The fencing token: it rises on retry and supersede.
+    /// The fencing token: it rises on retry, on supersede and when staging is lost.
     pub attempt: i32,
     /// A person asked it to stop.
     pub cancel_requested: bool,
     /// It was registered more than 24 hours ago.
     pub day_old: bool,
-    /// Seconds since it was registered.
-    pub age_seconds: f64,
     /// What was asked, and through which door.
     pub source_info: SourceInfo,
     /// The mapping that was asked for.
@@ -87,7 +86,7 @@ pub struct Job {
     pub blocked: bool,
     /// The execution that works on it.
     pub execution_arn: Option<String>,
-    /// The token of the execution that waits for an approval.
+    /// The token of the execution that waits for an approval or in line for the merchant.
     pub task_token: Option<String>,
     /// Staged rows.
     pub staged: Option<i64>,
@@ -126,7 +125,6 @@ impl Job {
             attempt: row.get("attempt"),
             cancel_requested: row.get("cancel_requested"),
             day_old: row.get("day_old"),
-            age_seconds: row.get("age_seconds"),
             source_info: read_source_info(row)?,
             mapping: row.get::<_, Option<Json<Mapping>>>("mapping").map(|json| json.0).unwrap_or_default(),
             options: Options {
@@ -174,6 +172,9 @@ impl Job {
     /// Why a step that expected `expected` in `attempt` may not write.
     pub fn refusal(&self, attempt: i32, expected: Status) -> StepError {
         let refuse = |kind, message: &str| StepError::new(kind, format!("job {}: {message}", self.id));
+        if self.attempt == attempt + 1 && self.phase == Phase::StagingLost {
+            return refuse(StepErrorKind::StagingLost, "staging was lost; the next attempt loads again");
+        }
         if self.attempt != attempt {
             return refuse(StepErrorKind::Superseded, "another attempt is at work");
         }
@@ -181,9 +182,6 @@ impl Job {
             return refuse(StepErrorKind::Cancelled, "the import was cancelled");
         }
         match (self.status, expected) {
-            (Status::Loading, Status::Checking | Status::Validating | Status::Processing) => {
-                refuse(StepErrorKind::StagingLost, "staging was lost and is loaded again")
-            }
             (Status::Checking, Status::Validating | Status::Processing) => {
                 refuse(StepErrorKind::CountMismatch, "production moved since the marking; marking again")
             }

@@ -3,7 +3,7 @@
 use super::{Job, get, statements as sql};
 use crate::db::connection::Session;
 use crate::db::error::{DbError, DbResult};
-use crate::db::guarded::{ACTIVE_SOURCE, MERCHANT_LEASE};
+use crate::db::guarded::ACTIVE_SOURCE;
 use crate::domain::field::Mapping;
 use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::source::{Options, SourceInfo};
@@ -143,21 +143,6 @@ pub async fn find_active_source(
 ) -> DbResult<Option<JobId>> {
     let row = sql::ACTIVE_SOURCE.opt(on, &[&merchant, &fingerprint]).await?;
     Ok(row.map(|row| JobId(row.get("id"))))
-}
-
-/// `pending -> loading` with the merchant's lease. `false`: another import of the merchant works, one that came earlier
-/// waits, or the attempt is over.
-pub async fn take_lease(on: &dyn Session, job: &Job, split_points: &[String]) -> DbResult<bool> {
-    match sql::TAKE_LEASE.run_guarded(on, &[&job.id, &job.attempt, &split_points]).await {
-        Err(error) if error.constraint() == Some(MERCHANT_LEASE) => Ok(false),
-        taken => taken,
-    }
-}
-
-/// Marks a pending job as waiting for the merchant's lease, which keeps its place in the line. `false`: it is not
-/// pending any more.
-pub async fn wait_for_merchant(on: &dyn Session, job: &Job) -> DbResult<bool> {
-    sql::WAIT.run_guarded(on, &[&job.id, &job.attempt]).await
 }
 
 /// Gives split points to a job that is loading without any: a retry of one that never opened.

@@ -1,5 +1,6 @@
 //! Starting an import over HTTP: queueing its job, and finding who is in the way.
 
+use super::line::hand_over;
 use super::open::max_rejects;
 use super::statements as sql;
 use crate::db::connection::Session;
@@ -33,8 +34,19 @@ pub struct Start<'a> {
     pub frozen: Option<&'a FrozenSource>,
 }
 
-/// Writes the job, and its files where they are known. `false`: an index says that another job has its place.
-pub async fn insert_queued(on: &dyn Session, start: &Start<'_>, leased: bool) -> DbResult<bool> {
+/// How a new job comes by the merchant's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// It has the lease at once, if nobody has it or waits for it. Insert it under the line's lock.
+    Now,
+    /// It takes the lease over from a job that it has superseded, before all who wait.
+    TakesOver,
+    /// Its execution joins the line.
+    InLine,
+}
+
+/// Writes the job, and its files where they are known. `false`: another job has its place.
+pub async fn insert_queued(on: &dyn Session, start: &Start<'_>, entry: Entry) -> DbResult<bool> {
     let fingerprint = start.frozen.map(|frozen| &frozen.fingerprint);
     let queued = sql::QUEUE
         .opt(
@@ -47,8 +59,9 @@ pub async fn insert_queued(on: &dyn Session, start: &Start<'_>, leased: bool) ->
                 &Json(start.mapping),
                 &start.options.max_duplicate_ratio,
                 &max_rejects(start.options),
-                &leased,
+                &(entry != Entry::InLine),
                 &fingerprint,
+                &(entry == Entry::TakesOver),
             ],
         )
         .await?;
@@ -61,9 +74,14 @@ pub async fn insert_queued(on: &dyn Session, start: &Start<'_>, leased: bool) ->
     Ok(true)
 }
 
-/// Fences off the user's stuck job, and a silent job that holds the merchant's lease.
-pub async fn supersede(on: &dyn Session, start: &Start<'_>, stuck: Option<JobId>) -> DbResult<Promises> {
-    let mut promises = Promises::none();
+/// Fences off the user's stuck job, and a silent job that holds the merchant's lease. Returns messages to deliver after the
+/// commit, and how the new job comes by the lease.
+pub async fn supersede(
+    on: &dyn Session,
+    start: &Start<'_>,
+    stuck: Option<JobId>,
+) -> DbResult<(Promises, Entry)> {
+    let (mut promises, mut entry) = (Promises::none(), Entry::Now);
     for row in
         sql::SUPERSEDE.all(on, &[&stuck, &start.merchant, &start.job, &STUCK_AFTER.as_secs_f64()]).await?
     {
@@ -72,11 +90,18 @@ pub async fn supersede(on: &dyn Session, start: &Start<'_>, stuck: Option<JobId>
             promises.promise(on, old, &Message::StopExecution { execution_arn }).await?;
         }
         promises.promise(on, old, &Message::StateChanged).await?;
+        if MerchantId(row.get("merchant_id")) == start.merchant {
+            entry = Entry::TakesOver;
+        } else {
+            // The user's stuck job worked for another merchant, whose line goes on.
+            hand_over(on, old).await?;
+            promises.extend(Promises::of_line(on, old).await?);
+        }
     }
-    Ok(promises)
+    Ok((promises, entry))
 }
 
-/// The job that imports the same source, or with `or_leased` the one that holds the merchant's lease.
+/// The job that imports the same source, or with `or_leased` the one that holds the merchant's lease or gets it next.
 pub async fn find_holder(on: &dyn Session, start: &Start<'_>, or_leased: bool) -> DbResult<Option<Holder>> {
     let fingerprint = start.frozen.map(|frozen| &frozen.fingerprint);
     let row = sql::HOLDER.opt(on, &[&start.merchant, &fingerprint, &or_leased]).await?;

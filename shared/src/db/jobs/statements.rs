@@ -22,10 +22,14 @@ statements! {
     FIND_BY_EXECUTION = "find_by_execution";
     FIND_START = "find_start";
     FREEZE = "freeze";
+    HAND_OVER = "hand_over";
     HOLDER = "holder";
     IDENTITIES = "identities";
     INSERTED = "inserted";
+    JOIN_LINE = "join_line";
     LEASE_HOLDER = "lease_holder";
+    LEAVE_LINE = "leave_line";
+    LOST_WAKES = "lost_wakes";
     MERCHANT_TOTAL = "merchant_total";
     OVERDUE = "overdue";
     QUEUE = "queue";
@@ -47,5 +51,5 @@ statements! {
     VALIDATING = "validating";
     VERIFIED = "verified";
     VIEW = "view";
-    WAIT = "wait";
+    WOKEN = "woken";
 }

@@ -1,10 +1,11 @@
 //! The steps of an import: each change of its state is one guarded UPDATE.
 
-use super::{Inserted, statements as sql};
+use super::{Inserted, get, statements as sql};
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::pool::Database;
 use crate::domain::ids::JobId;
+use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind};
 use serde_json::Value;
 use std::time::Duration;
@@ -15,21 +16,23 @@ pub async fn begin_checking(on: &dyn Session, job: JobId, attempt: i32) -> DbRes
     sql::CHECKING.run_guarded(on, &[&job, &attempt]).await
 }
 
-/// Records that staging is not what was committed and sends the job back to loading.
+/// Records that staging is not what was committed, sends the job back to loading and promises the start of its next attempt.
 /// Returns the error that the state machine catches.
 pub async fn lose_staging(db: &Database, job: JobId, attempt: i32, found: &str) -> StepError {
     let recorded = async {
         let connection = db.connection().await?;
-        // Of several chunks that notice the same loss, one writes; for the others it is recorded already.
-        sql::STAGING_LOST.opt(&connection, &[&job, &attempt]).await
+        match sql::STAGING_LOST.opt(&connection, &[&job, &attempt]).await? {
+            Some(_) => Ok(StepError::new(
+                StepErrorKind::StagingLost,
+                format!(
+                    "staging of job {job} is incomplete ({found}); the next attempt loads the files again"
+                ),
+            )),
+            // Of several chunks that notice the same loss, one records it. Or somebody else decided.
+            None => Ok::<_, StepError>(get(&connection, job).await?.refusal(attempt, Status::Checking)),
+        }
     };
-    match recorded.await {
-        Ok(_) => StepError::new(
-            StepErrorKind::StagingLost,
-            format!("staging of job {job} is incomplete ({found}); the files are loaded again"),
-        ),
-        Err(error) => error.into(),
-    }
+    recorded.await.unwrap_or_else(|error| error)
 }
 
 /// Records that production moved and sends the job back to checking.
@@ -100,7 +103,7 @@ pub async fn save_validation(
         .await
 }
 
-/// `validating -> awaiting_approval` with the token that wakes the execution. It gives the merchant's lease back.
+/// `validating -> awaiting_approval` with the token that wakes the execution. The merchant's lease goes to the next in line.
 /// `false`: somebody else decided.
 pub async fn await_approval(on: &dyn Session, job: JobId, attempt: i32, token: &str) -> DbResult<bool> {
     sql::AWAIT_APPROVAL.run_guarded(on, &[&job, &attempt, &token]).await

@@ -8,4 +8,4 @@ UPDATE onceload.codes_import_jobs
  WHERE (id = $1 OR (merchant_id = $2 AND leased
                     AND coalesce(heartbeat_at, approved_at, created_at) <= now() - make_interval(secs => $4)))
    AND inserted_at IS NULL AND finished_at IS NULL AND status <> 'awaiting_approval'
-RETURNING id, execution_arn, created_by
+RETURNING id, merchant_id, execution_arn

@@ -2,7 +2,7 @@
 
 use super::connection::Session;
 use super::error::DbResult;
-use super::statement::statements;
+use super::statement::{Statement, statements};
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::task::Action;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ statements! {
     ADD = "add";
     DELIVERED = "delivered";
     FAILED = "failed";
+    LINE = "line";
+    START = "start";
     TAKE_DUE = "take_due";
 }
 
@@ -29,9 +31,10 @@ pub enum Message {
         /// That execution.
         execution_arn: String,
     },
-    /// Wake the execution that waits for an approval. The token is read from the job when it is sent.
+    /// Wake the execution that waits for an approval or in line for the merchant. The token is read from the job when it is
+    /// sent.
     TaskSuccess {
-        /// The attempt that was approved.
+        /// The attempt that goes on.
         attempt: i32,
     },
     /// End the wait of a job that was cancelled.
@@ -99,6 +102,22 @@ impl Promises {
     /// No message.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// What the line for the lease of this job's merchant has been promised: whoever returns the lease, leaves the line or joins
+    /// it delivers this after its commit.
+    pub async fn of_line(on: &dyn Session, job: JobId) -> DbResult<Self> {
+        Self::list(&LINE, on, job).await
+    }
+
+    /// The promised start of the job's next attempt.
+    pub async fn of_start(on: &dyn Session, job: JobId) -> DbResult<Self> {
+        Self::list(&START, on, job).await
+    }
+
+    async fn list(statement: &Statement, on: &dyn Session, job: JobId) -> DbResult<Self> {
+        let rows = statement.all(on, &[&job]).await?;
+        Ok(Self(rows.iter().map(|row| row.get("id")).collect()))
     }
 
     /// Writes one more message into the transaction.

@@ -3,6 +3,7 @@
 use super::{FENCE, FIND, FINISH, GIVE_UP, SILENT};
 use crate::db::connection::Session;
 use crate::db::error::{DbError, DbResult};
+use crate::db::outbox::Promises;
 use crate::domain::ids::{JobId, MerchantId, TaskId};
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use crate::domain::task::{Action, ClaimedCodes, ExportKind, TaskStatus};
@@ -98,9 +99,13 @@ pub async fn finish(on: &dyn Session, id: TaskId, result: &Value) -> StepResult<
     }
 }
 
-/// Ends a task that failed for good. A rollback gives its merchant's lease back. `false`: it was over.
-pub async fn give_up(on: &dyn Session, id: TaskId, why: &str) -> DbResult<bool> {
-    Ok(GIVE_UP.opt(on, &[&id, &why]).await?.is_some())
+/// Ends a task that failed for good. A rollback gives its merchant's lease back; what this promises the next in line is to be
+/// delivered. `None`: the task was over.
+pub async fn give_up(on: &dyn Session, id: TaskId, why: &str) -> DbResult<Option<Promises>> {
+    match GIVE_UP.opt(on, &[&id, &why]).await? {
+        Some(row) => Promises::of_line(on, JobId(row.get("job_id"))).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// A task that an execution should be working on, and that has been silent for a while.

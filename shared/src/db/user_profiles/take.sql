@@ -13,8 +13,11 @@ ON CONFLICT (user_id) DO UPDATE
               CASE WHEN free THEN now() ELSE p.processing_started_at END,
               CASE WHEN NOT free THEN p.heartbeat_at END
          FROM (SELECT p.import_status <> 'processing'
-                      OR coalesce(coalesce(p.heartbeat_at, p.processing_started_at)
-                                  <= now() - make_interval(secs => $3), false) AS free) AS f)
+                      OR (coalesce(coalesce(p.heartbeat_at, p.processing_started_at)
+                                   <= now() - make_interval(secs => $3), false)
+                          -- An approved import that waits for its merchant is silent, and not stuck.
+                          AND NOT EXISTS (SELECT FROM onceload.codes_import_jobs j
+                                           WHERE j.id = p.job_id AND j.phase = 'waiting_for_merchant')) AS free) AS f)
 RETURNING job_id IS NOT DISTINCT FROM $2 AS won, job_id,
           coalesce(processing_started_at, now()) AS started_at, processing_started_at IS NULL AS no_start,
           extract(epoch FROM now() - processing_started_at)::float8 AS age_seconds,

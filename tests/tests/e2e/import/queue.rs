@@ -3,6 +3,7 @@
 use crate::csv;
 use crate::merchant::{Merchant, counts, id_of};
 use crate::stack::until;
+use crate::sweep::sweep;
 use aws_sdk_sfn::types::ExecutionStatus;
 use futures_util::future::{join_all, select};
 use onceload_tests::db::{rows, value};
@@ -41,12 +42,6 @@ async fn approve_all(merchant: &Merchant, count: usize) -> Vec<Value> {
             let answer = merchant.approve(&id_of(job), clean).await;
             match (answer.status, answer.body["type"].as_str()) {
                 (202, _) => {}
-                (409, Some("urn:onceload:problem:merchant-busy")) => {
-                    assert!(
-                        answer.retry_after.is_some() && answer.body["active_job_id"].is_string(),
-                        "{answer:?}"
-                    );
-                }
                 // The import was checked again since we looked, and may wait with another count by now.
                 (409, Some("urn:onceload:problem:wrong-state" | "urn:onceload:problem:wrong-count")) => {}
                 _ => panic!("{answer:?}"),
@@ -133,17 +128,102 @@ async fn five_files_uploaded_at_once_run_in_order_of_arrival() {
     assert_eq!((merchant.count_codes().await, merchant.wait_for_rest().await), (420, 5));
 }
 
+/// Each import wakes the next, so that a long line goes on without a pause, and a wait leaves nearly nothing in the histories.
+#[tokio::test]
+async fn a_line_of_ten_files_moves_by_itself() {
+    let merchant = Merchant::new("ten in line").await;
+    let files = 10;
+    join_all((0..files).map(async |number| {
+        let key = merchant.key("import", &format!("{number}.csv"));
+        merchant.put(&key, csv::file(&csv::codes(&format!("F{number}"), 0..1))).await
+    }))
+    .await;
+    let jobs: Vec<String> = merchant.imports(files).await.iter().map(id_of).collect();
+    for job in &jobs {
+        merchant.wait_for_status(job, "awaiting_approval").await;
+    }
+    for job in &jobs {
+        let execution = merchant.running_execution(job).await;
+        let history =
+            merchant.stack.states.get_execution_history().execution_arn(&execution).max_results(1000);
+        let history = history.send().await.expect("the history");
+        assert!(history.events().len() < 100, "{} events: {:?}", history.events().len(), history.events());
+    }
+    for job in &jobs {
+        assert_eq!(merchant.cancel(job).await.status, 202);
+    }
+    assert_eq!(merchant.wait_for_rest().await, files);
+}
+
+/// An approval during another import is accepted, and is carried out before the uploads in line.
+#[tokio::test]
+async fn an_approval_while_the_merchant_is_busy_goes_before_the_line() {
+    let merchant = Merchant::new("approved while busy").await;
+    let approved = merchant.upload_for_approval("first.csv", csv::file(&csv::codes("A", 0..30))).await;
+    let busy = merchant.occupy().await;
+    merchant.put(&merchant.key("import", "second.csv"), csv::file(&csv::codes("B", 0..20))).await;
+    let upload = id_of(&merchant.imports(2).await[1]);
+    merchant.wait_in_line(&upload).await;
+    for _ in 0..2 {
+        let answer = merchant.approve(&approved, 30).await;
+        let place = (&answer.body["status"], &answer.body["phase"]);
+        assert_eq!(
+            (answer.status, place),
+            (202, (&json!("awaiting_approval"), &json!("waiting_for_merchant")))
+        );
+    }
+    // While anybody waits, a start is refused as while the lease is held.
+    let started = json!({ "merchant_id": merchant.id, "files": [merchant.key("import", "first.csv")] });
+    assert_eq!(merchant.post("/imports/queue-processing", &started).await.status, 409);
+    merchant.release(&busy).await;
+    merchant.wait_for_status(&approved, "completed").await;
+    merchant.wait_for_status(&upload, "awaiting_approval").await;
+    let order = format!(
+        "SELECT (SELECT completed_at FROM onceload.codes_import_jobs WHERE id = '{approved}')
+                < (SELECT loaded_at FROM onceload.import_files WHERE job_id = '{upload}')"
+    );
+    assert_eq!(value(&merchant.db, &order).await, "t", "the upload waits for the approved import");
+    assert_eq!(merchant.approve(&upload, 20).await.status, 202);
+    merchant.wait_for_status(&upload, "completed").await;
+    assert_eq!((merchant.count_codes().await, merchant.wait_for_rest().await), (50, 2));
+}
+
+/// The execution of the first in line was stopped. Its turn passes to the next at once, and the sweep says why it ended.
+#[tokio::test]
+async fn a_stopped_execution_does_not_block_the_line() {
+    let merchant = Merchant::new("stopped in line").await;
+    let busy = merchant.occupy().await;
+    let mut jobs = Vec::new();
+    for name in ["a.csv", "b.csv"] {
+        merchant.put(&merchant.key("import", name), csv::file(&csv::codes(name, 0..5))).await;
+        jobs.push(id_of(merchant.imports(jobs.len() + 1).await.last().expect("an import")));
+        merchant.wait_in_line(jobs.last().expect("a job")).await;
+    }
+    let execution = merchant.running_execution(&jobs[0]).await;
+    let stopped = merchant.stack.states.stop_execution().execution_arn(&execution).send().await;
+    stopped.expect("the execution is stopped");
+    merchant.release(&busy).await;
+    merchant.wait_for_status(&jobs[1], "awaiting_approval").await;
+    let silent = format!(
+        "UPDATE onceload.codes_import_jobs SET updated_at = now() - interval '1 hour', heartbeat_at = now() - interval '1 hour'
+          WHERE id = '{}'",
+        jobs[0]
+    );
+    merchant.db.batch_execute(&silent).await.expect("an hour goes by");
+    sweep(&merchant).await;
+    let failed = merchant.wait_for_status(&jobs[0], "failed").await;
+    assert!(failed["error_message"].as_str().is_some_and(|says| says.contains("ABORTED")), "{failed:#}");
+    assert_eq!(merchant.cancel(&jobs[1]).await.status, 202);
+    assert_eq!(merchant.wait_for_rest().await, 2);
+}
+
 #[tokio::test]
 async fn a_queued_import_is_cancelled() {
     let merchant = Merchant::new("cancelled in the queue").await;
     let busy = merchant.occupy().await;
     merchant.put(&merchant.key("import", "a.csv"), csv::file(&csv::codes("A", 0..5))).await;
     let job = merchant.only_import().await;
-    until("the queue", async || {
-        let found = merchant.import(&job).await;
-        (found["phase"] == json!("waiting_for_merchant")).then_some(())
-    })
-    .await;
+    merchant.wait_in_line(&job).await;
     assert_eq!(merchant.cancel(&job).await.status, 202);
     let ended = merchant.execution_of(&job).await;
     assert_eq!(

@@ -302,21 +302,6 @@ async fn a_failure_after_the_insert_does_not_fail_the_import() {
     assert!(job["error_message"].as_str().unwrap().contains("in production"), "{job}");
 }
 
-/// Two imports of one merchant wait. While one works, the approval of the other names it.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_approval_while_another_import_works_names_that_import() {
-    let world = World::new().await;
-    let mut first = world.import_until_approval("a.csv", "code\nA\n").await;
-    let mut second = world.import_until_approval("b.csv", "code\nB\n").await;
-    first.approve(&world.actor).await;
-    let busy = second.decide_approval(&world.actor, 1, false).await;
-    assert_eq!(busy, Decision::MerchantBusy { by: Some(first.job) });
-    first.until(State::Done).await.expect(State::Done);
-    second.approve(&world.actor).await;
-    second.until(State::Done).await.expect(State::Done);
-    assert_eq!(world.count_codes().await, 2);
-}
-
 /// The step checks for a cancel before each chunk. This cancel comes in the only chunk, so the last statement, which
 /// expects an import that may still insert, has to refuse it.
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use xtask::project;
 
 /// The definition that is deployed, which `cargo xtask statemachine` writes.
-fn deployed(name: &str) -> Value {
+pub(super) fn deployed(name: &str) -> Value {
     let path = project::root().join(format!("statemachine/{name}.asl.json"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

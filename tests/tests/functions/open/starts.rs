@@ -1,7 +1,6 @@
-//! Starting imports: duplicate and late events, repeated sources, and the merchant's queue.
+//! Starting imports: duplicate and late events, and repeated sources.
 
 use futures_util::future::join_all;
-use onceload_tests::fixture::{add_member, add_merchant};
 use onceload_tests::{Run, State, World};
 use serde_json::json;
 use shared::domain::step::StepErrorKind;
@@ -94,87 +93,4 @@ async fn one_source_is_imported_by_one_job_at_a_time() {
     // The import has ended, so its source may be imported again.
     let mut again = world.import_objects(&[&a, &b]);
     again.until(State::Done).await.expect(State::Done);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn imports_of_one_merchant_run_in_order_of_arrival() {
-    let world = World::new().await;
-    let mut runs: Vec<Run> =
-        (0..3).map(|i| world.import_file(&format!("{i}.csv"), format!("code\nC{i}\nSAME\n"))).collect();
-    runs[0].until(State::LoadFiles).await.expect(State::LoadFiles);
-    for run in &mut runs[1..] {
-        run.until(State::LoadFiles).await.expect(State::WaitForMerchant);
-        let job = world.read_job(run.job).await;
-        assert_eq!((&job["status"], &job["phase"]), (&json!("pending"), &json!("waiting_for_merchant")));
-    }
-    // Another merchant does not wait.
-    let other = add_merchant(&world.db, "Other").await;
-    let key = format!("stage/{other}/x.csv");
-    world.s3.put(&key, "code\nX\n");
-    let mut elsewhere = Run::new(&world.app, json!({ "merchant_id": other, "files": [key] }));
-    elsewhere.finish(&add_member(&world.db, other).await).await.expect(State::Done);
-
-    // While the first waits for approval the lease is free. The third asks before the second and still waits.
-    runs[0].until(State::InsertCodes).await.expect(State::InsertCodes);
-    runs[2].at = State::Open;
-    runs[2].until(State::LoadFiles).await.expect(State::WaitForMerchant);
-    runs[1].at = State::Open;
-    runs[1].until(State::LoadFiles).await.expect(State::LoadFiles);
-    // While the second works, the first can't be approved, and the refusal names the second.
-    let busy = runs[0].decide_approval(&world.actor, 2, false).await;
-    assert_eq!(busy, import_jobs::decide::Decision::MerchantBusy { by: Some(runs[1].job) });
-    assert_eq!(world.read_status(runs[0].job).await, "awaiting_approval");
-    runs[1].until(State::InsertCodes).await.expect(State::InsertCodes);
-    for i in [0, 1] {
-        runs[i].finish(&world.actor).await.expect(State::Done);
-    }
-    runs[2].at = State::Open;
-    runs[2].finish(&world.actor).await.expect(State::Done);
-    let mut codes = world
-        .db
-        .column(&format!("SELECT code FROM onceload.codes WHERE merchant_id = '{}'", world.merchant))
-        .await;
-    codes.sort();
-    assert_eq!(codes, ["C0", "C1", "C2", "SAME"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_waited_a_day_for_its_merchant_fails() {
-    let world = World::new().await;
-    let mut first = world.import_file("a.csv", "code\nA\n");
-    first.until(State::LoadFiles).await.expect(State::LoadFiles);
-    let mut second = world.import_file("b.csv", "code\nB\n");
-    second.until(State::LoadFiles).await.expect(State::WaitForMerchant);
-    world
-        .db
-        .exec(&format!(
-            "UPDATE onceload.codes_import_jobs SET created_at = now() - interval '25 hours' WHERE id = '{}'",
-            second.job
-        ))
-        .await;
-    second.at = State::Open;
-    assert_eq!(second.until(State::LoadFiles).await.error().kind, StepErrorKind::ImportInProgress);
-    assert_eq!(world.read_status(second.job).await, "failed");
-}
-
-/// A queued job whose execution has died does not delay later jobs.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_queued_job_whose_execution_died_does_not_block_the_queue() {
-    let world = World::new().await;
-    let mut first = world.import_file("a.csv", "code\nA\n");
-    first.until(State::LoadFiles).await.expect(State::LoadFiles);
-    let mut dead = world.import_file("b.csv", "code\nB\n");
-    dead.until(State::LoadFiles).await.expect(State::WaitForMerchant);
-    let mut third = world.import_file("c.csv", "code\nC\n");
-    third.until(State::LoadFiles).await.expect(State::WaitForMerchant);
-    first.finish(&world.actor).await.expect(State::Done);
-    world
-        .db
-        .exec(&format!(
-            "UPDATE onceload.codes_import_jobs SET heartbeat_at = now() - interval '6 minutes' WHERE id = '{}'",
-            dead.job
-        ))
-        .await;
-    third.at = State::Open;
-    third.finish(&world.actor).await.expect(State::Done);
 }

@@ -40,12 +40,12 @@ async fn staging_lost_in_any_phase_is_loaded_again() {
                 (&json!("loading"), &json!(null)),
                 "the approval is void"
             );
-            run.at = State::Open;
+            run.at = State::Continue;
         } else {
             let error = run.step().await.unwrap_err();
             assert_eq!(error.kind, StepErrorKind::StagingLost, "{stop:?}: {error}");
             assert_eq!(world.read_status(run.job).await, "loading");
-            run.at = State::Open;
+            run.at = State::Continue;
         }
         run.finish(&world.actor).await.expect(State::Done);
         let job = world.read_job(run.job).await;
@@ -83,11 +83,43 @@ async fn a_loss_that_all_chunks_notice_counts_once() {
     for marked in all_at_once(chunks).await {
         assert_eq!(marked.unwrap_err().kind, StepErrorKind::StagingLost);
     }
-    assert_eq!(world.read_job(run.job).await["restage_count"], 1);
-    run.at = State::Open;
+    let job = world.read_job(run.job).await;
+    assert_eq!((&job["restage_count"], &job["attempt"]), (&json!(1), &json!(2)));
+    assert_eq!(world.read_outbox(run.job).await, ["start_execution"], "one attempt follows");
+    run.at = State::Continue;
     run.finish(&world.actor).await.expect(State::Done);
     assert_eq!(run.chunks.len(), 6);
     assert_eq!(world.count_codes().await, 6);
+}
+
+/// The step that finds the loss hands the import over: the lease stays, the next attempt's execution is promised, and what the old
+/// one still tries is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_staging_is_loaded_again_by_the_next_attempt() {
+    let world = World::new().await;
+    let mut run = world.import_file("a.csv", "code\nA\n");
+    run.until(State::Validate).await.expect(State::Validate);
+    lose_staging(&world).await;
+    assert_eq!(run.step().await.unwrap_err().kind, StepErrorKind::StagingLost);
+    let job = world.read_job(run.job).await;
+    assert_eq!(
+        (&job["attempt"], &job["leased"], &job["execution_arn"]),
+        (&json!(2), &json!(true), &json!(null))
+    );
+    let promised = format!("SELECT payload ->> 'attempt' FROM onceload.outbox WHERE job_id = '{}'", run.job);
+    assert_eq!(world.db.column(&promised).await, ["2"]);
+    assert_eq!(run.step().await.unwrap_err().kind, StepErrorKind::StagingLost, "the step is repeated");
+    let mut waiter = world.import_file("b.csv", "code\nB\n");
+    waiter.until(State::LoadFiles).await.expect(State::WaitForMerchant);
+
+    let mut next = run.continued().await.unwrap();
+    next.until(State::PlanChunks).await.expect(State::PlanChunks);
+    assert_eq!(next.attempt, 2);
+    assert_eq!(run.step().await.unwrap_err().kind, StepErrorKind::Superseded);
+    assert_eq!(run.close_caught("Superseded", "").await.unwrap().status, None, "it has no job any more");
+    assert_eq!(world.read_job(run.job).await["leased"], true);
+    next.finish(&world.actor).await.expect(State::Done);
+    assert_eq!(world.count_codes().await, 1);
 }
 
 /// Another chunk records the loss and deletes the plan after this one has read the job.
@@ -100,7 +132,8 @@ async fn a_chunk_whose_plan_was_deleted_reports_lost_staging() {
     let loss = format!(
         "BEGIN;
          DELETE FROM onceload.import_chunks WHERE job_id = '{0}';
-         UPDATE onceload.codes_import_jobs SET status = 'loading', staging_created_at = NULL WHERE id = '{0}'",
+         UPDATE onceload.codes_import_jobs SET status = 'loading', phase = 'staging_lost', attempt = 2, staging_created_at = NULL
+          WHERE id = '{0}'",
         run.job
     );
     other.batch_execute(&loss).await.unwrap();
@@ -135,7 +168,7 @@ async fn the_fourth_loss_fails_the_import() {
         run.until(State::MarkDuplicates).await.expect(State::MarkDuplicates);
         lose_staging(&world).await;
         assert_eq!(run.step().await.unwrap_err().kind, StepErrorKind::StagingLost);
-        run.at = State::Open;
+        run.at = State::Continue;
     }
     run.until(State::MarkDuplicates).await.expect(State::MarkDuplicates);
     lose_staging(&world).await;
@@ -145,7 +178,7 @@ async fn the_fourth_loss_fails_the_import() {
     assert_eq!(world.count_codes().await, 0);
     // An operator retries the import.
     assert!(matches!(run.retry(&world.actor).await, Decision::Taken { .. }));
-    let mut again = onceload_tests::Run::of_job(&world.app, run.job, 2);
+    let mut again = onceload_tests::Run::of_job(&world.app, run.job, 6);
     again.finish(&world.actor).await.expect(State::Done);
     assert_eq!(world.count_codes().await, 2);
 }
@@ -168,7 +201,7 @@ async fn a_server_crash_between_marking_and_insert_reloads_the_import() {
     assert_eq!(world.count_staged(run.job).await, 0, "unlogged");
     let error = run.insert().await.unwrap_err();
     assert_eq!(error.kind, StepErrorKind::StagingLost, "{error}");
-    run.at = State::Open;
+    run.at = State::Continue;
     run.finish(&world.actor).await.expect(State::Done);
     let job = world.read_job(run.job).await;
     let counts = ["records", "staged", "database_duplicates", "codes_inserted", "restage_count"];

@@ -168,6 +168,36 @@ async fn a_merchant_runs_one_import_at_a_time() {
     assert_eq!(world.count_codes().await, 2);
 }
 
+/// While an upload waits for the merchant, a start is refused as while an import works, even if the lease is free just now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_does_not_overtake_an_upload_in_line() {
+    let world = World::new().await;
+    let mut working = world.import_file("a.csv", "code\nA\n");
+    working.until(State::LoadFiles).await.expect(State::LoadFiles);
+    let mut upload = world.import_file("b.csv", "code\nB\n");
+    upload.until(State::LoadFiles).await.expect(State::WaitForMerchant);
+    let key = world.upload("c.csv", "code\nC\n");
+    assert_held(&start(&world, &[&key]).await, working.job);
+    working.until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(world.db.int("SELECT count(*) FROM onceload.codes_import_jobs WHERE leased").await, 0);
+    assert_held(&start(&world, &[&key]).await, upload.job);
+    upload.at = State::Open;
+    upload.until(State::InsertCodes).await.expect(State::InsertCodes);
+    expect_job(&start(&world, &[&key]).await);
+}
+
+/// A start that was not opened yet holds the lease, and returns it when it is cancelled.
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_queued_start_wakes_the_next_in_line() {
+    let world = World::new().await;
+    let job = expect_job(&start(&world, &[&world.upload("a.csv", "code\nA\n")]).await);
+    let mut upload = world.import_file("b.csv", "code\nB\n");
+    upload.until(State::LoadFiles).await.expect(State::WaitForMerchant);
+    let queued = Run { job, ..Run::of_job(&world.app, job, 1) };
+    assert!(matches!(queued.cancel(&world.actor).await, Decision::Taken { .. }));
+    assert_eq!(world.read_outbox(upload.job).await, ["task_success"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undelivered_start_is_delivered_by_the_next_request() {
     let world = World::new().await;

@@ -1,6 +1,7 @@
 //! The next start supersedes an import that has been silent for fifteen minutes; a superseded run writes nothing.
 
-use super::client::{assert_held, expect_job, read_profile, read_status, start};
+use super::client::{assert_held, expect_job, post, read_profile, read_status, send, start};
+use onceload_tests::fixture::add_merchant;
 use onceload_tests::wait;
 use onceload_tests::{Run, State, World};
 use serde_json::{Value, json};
@@ -118,4 +119,64 @@ async fn an_insert_that_is_superseded_writes_nothing() {
     Run::of_job(&world.app, second, 1).finish(&world.actor).await.expect(State::Done);
     assert_eq!(world.count_codes().await, 200);
     assert_eq!(world.read_status(first).await, "failed");
+}
+
+/// A silent import blocks the line until somebody supersedes it. The new import takes its lease over, and the line goes on after.
+#[tokio::test(flavor = "multi_thread")]
+async fn superseding_takes_the_lease_over_before_those_in_line() {
+    let world = World::new().await;
+    let first = expect_job(&start(&world, &[&world.upload("a.csv", "code\nA\n")]).await);
+    let mut upload = world.import_file("b.csv", "code\nB\n");
+    upload.until(State::LoadFiles).await.expect(State::WaitForMerchant);
+    backdate_heartbeats(&world, first, 20).await;
+    let second = expect_job(&start(&world, &[&world.upload("c.csv", "code\nC\n")]).await);
+    assert_eq!(world.read_job(second).await["leased"], true);
+    assert_eq!(world.read_outbox(upload.job).await, [""; 0], "nobody has returned the lease");
+    Run::of_job(&world.app, second, 1).until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(world.read_outbox(upload.job).await, ["task_success"]);
+}
+
+/// The user's stuck import worked for another merchant, whose line goes on at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn superseding_an_import_of_another_merchant_wakes_its_line() {
+    let world = World::new().await;
+    let first = expect_job(&start(&world, &[&world.upload("a.csv", "code\nA\n")]).await);
+    let mut upload = world.import_file("b.csv", "code\nB\n");
+    upload.until(State::LoadFiles).await.expect(State::WaitForMerchant);
+    let other = add_merchant(&world.db, "Other").await;
+    let member = format!(
+        "INSERT INTO onceload.merchant_members (merchant_id, user_id) VALUES ('{other}', '{}')",
+        world.actor.user
+    );
+    world.db.exec(&member).await;
+    backdate_heartbeats(&world, first, 20).await;
+    let key = format!("stage/{other}/x.csv");
+    world.s3.put(&key, "code\nX\n");
+    expect_job(&send(&world.app, post(&world.actor, other, &[&key])).await);
+    assert_eq!(world.read_status(first).await, "failed");
+    assert_eq!(world.read_outbox(upload.job).await, ["task_success"]);
+}
+
+/// An approved import that waits for its merchant is silent. It is not stuck, however long it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_import_in_line_keeps_its_user_and_is_not_superseded() {
+    let world = World::new().await;
+    let first = expect_job(&start(&world, &[&world.upload("a.csv", "code\nA\n")]).await);
+    let mut run = Run::of_job(&world.app, first, 1);
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(read_status(&world).await["status"], "idle");
+    let mut working = world.import_file("b.csv", "code\nB\n");
+    working.until(State::LoadFiles).await.expect(State::LoadFiles);
+    run.approve(&world.actor).await;
+    assert_eq!(world.read_job(first).await["phase"], "waiting_for_merchant");
+    assert_eq!(read_status(&world).await["status"], "processing");
+    backdate_heartbeats(&world, first, 20).await;
+    world
+        .db
+        .exec("UPDATE onceload.user_profiles SET processing_started_at = now() - interval '20 min'")
+        .await;
+    assert_held(&start(&world, &[&world.upload("c.csv", "code\nC\n")]).await, first);
+    working.until(State::InsertCodes).await.expect(State::InsertCodes);
+    run.until(State::Done).await.expect(State::Done);
+    assert_eq!(read_status(&world).await["status"], "completed");
 }

@@ -1,0 +1,7 @@
+-- jobs.join_line
+-- A pending job keeps its place by its arrival, however often it comes. $4 wakes it; before it sleeps it has none. A job that
+-- was queued with the lease needs no place.
+UPDATE onceload.codes_import_jobs
+   SET phase = 'waiting_for_merchant', split_points = coalesce($3, split_points), task_token = coalesce($4, task_token),
+       updated_at = now(), heartbeat_at = now()
+ WHERE id = $1 AND attempt = $2 AND status = 'pending' AND NOT leased AND cancel_requested_at IS NULL

@@ -1,0 +1,2 @@
+-- merchants.lock_line
+SELECT onceload.lock_line($1)
