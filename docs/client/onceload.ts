@@ -101,7 +101,9 @@ export async function follow(
   for (;;) {
     const job = await get(client, statusUrl);
     show(job);
-    if (resting.includes(job.status) || signal?.aborted) return job;
+    // Approved, it goes on by itself when the merchant is free.
+    const inLine = job.phase === "waiting_for_merchant";
+    if ((resting.includes(job.status) && !inLine) || signal?.aborted) return job;
     await (client.sleep ?? sleep)(2000);
   }
 }
