@@ -63,7 +63,9 @@ pub fn run(args: &FuzzArgs) -> Result<()> {
 fn merge(fuzzer: &dyn Fn() -> Command, found: PathBuf, seeds: &PathBuf) -> Result<()> {
     let fewest = found.with_file_name("merged");
     std::fs::create_dir_all(&fewest).context(|| format!("create {}", fewest.display()))?;
-    process::run_well(fuzzer().arg("-merge=1").arg(&fewest).arg(&found).arg(seeds))?;
+    process::run_well(
+        fuzzer().args(["-set_cover_merge=1", "-use_counters=0"]).arg(&fewest).arg(&found).arg(seeds),
+    )?;
     std::fs::remove_dir_all(seeds).context(|| format!("remove {}", seeds.display()))?;
     std::fs::create_dir_all(seeds).context(|| format!("create {}", seeds.display()))?;
     for entry in std::fs::read_dir(&fewest).context(|| format!("read {}", fewest.display()))? {
