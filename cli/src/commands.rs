@@ -45,6 +45,19 @@ impl Session {
         }
     }
 
+    /// Fetches the files of an import, page by page.
+    pub(crate) fn list_files(&self, job: &str) -> Outcome<Vec<Value>> {
+        let (mut files, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut page = self.api.get(&format!("/imports/{job}/files?limit=100{cursor}"))?;
+            files.append(page["files"].as_array_mut().unwrap_or(&mut Vec::new()));
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(files),
+            }
+        }
+    }
+
     pub(crate) fn follow(&self, job: &str, done: impl Fn(&Value) -> bool) -> Outcome<Value> {
         follow::follow(&self.api, job, self.json, done)
     }
@@ -84,18 +97,18 @@ pub(crate) fn status(session: &Session, args: &Status) -> Outcome<Output> {
     }
     let id = id(&job);
     let progress = (!is_at_rest(&job)).then(|| words::progress(&job));
-    let files = if args.files { Some(session.api.get(&format!("/imports/{id}/files"))?) } else { None };
+    let files = if args.files { Some(session.list_files(&id)?) } else { None };
     let mut output = show(job);
     if let Some(progress) = progress {
         output.text.push_str(&format!("\n\n{progress}"));
     }
     if let Some(files) = files {
         output.text.push('\n');
-        for file in files["files"].as_array().into_iter().flatten() {
+        for file in &files {
             output.text.push('\n');
             output.text.push_str(&file_line(file));
         }
-        output.document["file_list"] = files["files"].clone();
+        output.document["file_list"] = json!(files);
     }
     Ok(output)
 }

@@ -7,6 +7,7 @@ mod exports;
 mod links;
 mod list;
 pub mod maintain;
+mod page;
 mod problems;
 mod show;
 mod tally;
@@ -29,7 +30,7 @@ pub async fn handle(app: App, request: Request) -> Answer {
     match (request.method().as_str(), segments.as_slice()) {
         ("GET", ["imports"]) => list::list(app, caller, request).await,
         ("GET", ["imports", id]) => show::show(app, caller, job_id(id)?).await,
-        ("GET", ["imports", id, "files"]) => show::show_files(app, caller, job_id(id)?).await,
+        ("GET", ["imports", id, "files"]) => show::show_files(app, caller, job_id(id)?, request).await,
         ("GET", ["imports", id, "exports"]) => exports::show_exports(app, caller, job_id(id)?).await,
 
         ("POST", ["uploads"]) => uploads::declare(app, caller, request).await,

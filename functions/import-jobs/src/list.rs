@@ -1,21 +1,18 @@
 //! `GET /imports`: a page of imports, by filters and a cursor.
 
 use crate::links::LinkedJob;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::page::{check_parameters, no_cursor, read_cursor, read_limit, write_cursor};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use lambda_http::http::StatusCode;
 use lambda_http::{Request, RequestExt};
 use serde_json::json;
-use shared::db::jobs::{self, Filter, Position};
+use shared::db::jobs::{self, Filter};
 use shared::domain::actor::Actor;
 use shared::domain::ids::MerchantId;
 use shared::http::{Answer, Problem, json_answer};
 use shared::lambda::App;
 use uuid::Uuid;
 
-/// The largest page.
-const MAX_LIMIT: i64 = 100;
 /// The page if the request names none.
 const DEFAULT_LIMIT: i64 = 20;
 /// What may be asked for.
@@ -33,7 +30,7 @@ pub(crate) async fn list(app: &App, actor: &Actor, request: &Request) -> Answer 
 
 fn read_filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
     let query = request.query_string_parameters();
-    let mut filter = Filter { merchants: actor.merchants.clone(), limit: DEFAULT_LIMIT, ..Filter::default() };
+    let mut filter = Filter { merchants: actor.merchants.clone(), ..Filter::default() };
     // Membership comes first: a stranger to the merchant learns nothing about the rest of the request.
     if let Some(merchant) = query.first("merchant_id") {
         let merchant = Uuid::try_parse(merchant)
@@ -43,17 +40,7 @@ fn read_filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
         }
         filter.merchants = vec![MerchantId(merchant)];
     }
-    for name in FILTERS {
-        if query.all(name).is_some_and(|values| values.len() > 1) {
-            return Err(Problem::bad_request(format!("The filter `{name}` stands there twice; keep one.")));
-        }
-    }
-    if let Some((name, _)) = query.iter().find(|(name, _)| !FILTERS.contains(name)) {
-        return Err(Problem::unprocessable(
-            &format!("/{name}"),
-            format!("There is no filter `{name}`; filters are {}.", FILTERS.join(", ")),
-        ));
-    }
+    check_parameters(request, &FILTERS)?;
     if let Some(status) = query.first("status") {
         let status =
             status.parse().map_err(|error| Problem::unprocessable("/status", format!("{error}.")))?;
@@ -70,17 +57,11 @@ fn read_filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
             Uuid::try_parse(user).map_err(|_| Problem::unprocessable("/created_by", "It is not a UUID."))?;
         filter.created_by = Some(user);
     }
-    if let Some(limit) = query.first("limit") {
-        let limit = limit.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        filter.limit = limit.ok_or_else(|| {
-            Problem::unprocessable("/limit", format!("It is not a number from 1 to {MAX_LIMIT}."))
-        })?;
-    }
-    if let Some(cursor) = query.first("cursor") {
-        let position = read_cursor(cursor);
-        filter.after = Some(
-            position.ok_or_else(|| Problem::unprocessable("/cursor", "It is not a cursor of this API."))?,
-        );
+    filter.limit = read_limit(request, DEFAULT_LIMIT)?;
+    filter.after = read_cursor(request)?;
+    // A cursor holds a time of our own clock. Others may lie outside of what PostgreSQL stores.
+    if filter.after.is_some_and(|last| !(1..=9999).contains(&last.created_at.year())) {
+        return Err(no_cursor());
     }
     Ok(filter)
 }
@@ -92,17 +73,6 @@ fn start_of_month(month: &str) -> Option<DateTime<Utc>> {
         && month.bytes().filter(u8::is_ascii_digit).count() == 6;
     let day: NaiveDate = well_formed.then(|| format!("{month}-01").parse().ok()).flatten()?;
     Some(day.and_hms_opt(0, 0, 0)?.and_utc())
-}
-
-/// A cursor holds a time of our own clock. Others may lie outside of what PostgreSQL stores.
-fn read_cursor(cursor: &str) -> Option<Position> {
-    let position: Position = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    (1..=9999).contains(&position.created_at.year()).then_some(position)
-}
-
-fn write_cursor(position: &Position) -> Result<String, Problem> {
-    let json = serde_json::to_vec(position).map_err(|error| Problem::bad_request(error.to_string()))?;
-    Ok(URL_SAFE_NO_PAD.encode(json))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `GET /imports/{id}` and `GET /imports/{id}/files`: one import, and its files.
 
 use crate::links::LinkedJob;
+use crate::page::{MAX_LIMIT, check_parameters, read_cursor, read_limit, write_cursor};
+use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
@@ -30,13 +32,32 @@ pub(crate) async fn find_on(on: &dyn Session, actor: &Actor, job: JobId) -> Resu
     view.map(LinkedJob::from).ok_or_else(Problem::not_found)
 }
 
+/// A page of files ends here even if there are fewer than were asked for: one header can have 64 KiB, and is shown twice
+/// where none of its columns is known but the codes'. Lambda answers with 6 MB at most.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// `GET /imports/{id}/files`
-pub(crate) async fn show_files(app: &App, actor: &Actor, job: JobId) -> Answer {
+pub(crate) async fn show_files(app: &App, actor: &Actor, job: JobId, request: &Request) -> Answer {
     find(app, actor, job).await?;
+    check_parameters(request, &["limit", "cursor"])?;
+    let limit = read_limit(request, MAX_LIMIT)?;
+    let after = read_cursor(request)?.unwrap_or(0);
     let connection = app.db.connection().await?;
-    let files = files::list(&connection, job).await?;
-    let files: Vec<ShownFile> = files.into_iter().map(ShownFile::from).collect();
-    json_answer(StatusCode::OK, &json!({ "job_id": job, "files": files }))
+    let (found, more) = files::list_page(&connection, job, after, limit).await?;
+    drop(connection);
+    let (mut page, mut bytes, mut last, all) = (Vec::new(), 0, after, found.len());
+    for file in found {
+        let file_no = file.file_no;
+        let shown = json!(ShownFile::from(file));
+        bytes += shown.to_string().len();
+        if bytes > MAX_PAGE_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(shown);
+        last = file_no;
+    }
+    let next = (more || page.len() < all).then(|| write_cursor(&last)).transpose()?;
+    json_answer(StatusCode::OK, &json!({ "job_id": job, "files": page, "next": next }))
 }
 
 /// A file of an import as the API shows it.

@@ -7,6 +7,7 @@ use shared::db::jobs::{self, Job};
 use shared::db::staging::mark as staging;
 use shared::db::{Connection, Database, DbResult, Limits, Transaction, rejects};
 use shared::domain::buckets::{self, Chunk, MAX_CHUNKS};
+use shared::domain::fault::summarize;
 use shared::domain::ids::JobId;
 use shared::domain::phase::Phase;
 use shared::domain::status::Status;
@@ -15,8 +16,6 @@ use std::time::Duration;
 
 /// The reason in `validation_errors`.
 const NOTHING_STAGED: &str = "nothing_staged";
-/// How many rejected files an error message lists.
-const SHOWN_FAULTS: usize = 10;
 
 /// Checks that every file is loaded, cuts staging into chunks and returns their numbers. Called again in the same
 /// attempt, it returns the same ones, unless production has changed: then it plans anew.
@@ -73,7 +72,8 @@ fn check_ways_back(taken: i32) -> StepResult<()> {
 fn check_loaded(files: &[ImportFile]) -> StepResult<()> {
     let faults: Vec<&str> = files.iter().filter_map(|file| file.error_message.as_deref()).collect();
     if !faults.is_empty() {
-        let message = describe_faults(&faults, files.len());
+        let message =
+            format!("{}. The others stay loaded: correct these and retry", summarize(&faults, files.len()));
         return Err(StepError::new(StepErrorKind::FileRejected, message));
     }
     match files.iter().find(|file| !file.is_loaded()) {
@@ -107,18 +107,6 @@ fn describe_nothing(records: i64, reasons: &[(String, i64)]) -> String {
     }
     let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     format!("{records} of {records} records were rejected ({})", reasons.join(", "))
-}
-
-fn describe_faults(faults: &[&str], files: usize) -> String {
-    let shown = faults.iter().take(SHOWN_FAULTS).copied().collect::<Vec<_>>().join("; ");
-    let more = match faults.len().saturating_sub(SHOWN_FAULTS) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    format!(
-        "{} of {files} files rejected: {shown}{more}. The others stay loaded: correct these and retry",
-        faults.len()
-    )
 }
 
 /// One chunk per bucket, with its staged rows; a bucket that came out too big is cut by a sample of its own codes.
@@ -242,14 +230,6 @@ mod tests {
         let reasons = [("empty_code".to_owned(), 1), ("invalid_points".to_owned(), 2)];
         let expected = "3 of 3 records were rejected (empty_code 1, invalid_points 2)";
         assert_eq!(describe_nothing(3, &reasons), expected);
-    }
-
-    #[test]
-    fn only_ten_rejected_files_are_listed() {
-        let message = describe_faults(&["bad"; 13], 20);
-        assert_eq!(message.matches("bad").count(), 10);
-        assert!(message.starts_with("13 of 20 files") && message.contains("; and 3 more."), "{message}");
-        assert!(!describe_faults(&["bad"; 10], 20).contains("more"));
     }
 
     #[test]

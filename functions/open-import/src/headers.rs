@@ -4,7 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
-use shared::domain::fault::{Fault, FileFault};
+use shared::domain::fault::{Fault, FileFault, SHOWN_FAULTS, summarize};
 use shared::domain::layout::Layout;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
@@ -14,8 +14,6 @@ use shared::source::inspect::{Inspected, inspect};
 const READS: usize = 8;
 /// With more files than this the heads alone are sample enough.
 const PROBED_FILES: usize = 200;
-/// How many faults `validation_errors` lists.
-const SHOWN: usize = 100;
 
 /// Reads all headers, keeps the layouts, and returns a sample of all files' codes.
 pub(crate) async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepResult<Vec<String>> {
@@ -69,19 +67,14 @@ pub(crate) async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> 
 
 /// Notes the faults on the job, and returns the error that names them.
 pub(crate) async fn record_rejected(app: &App, job: &Job, faults: Vec<FileFault>, of: usize) -> StepError {
-    let count = faults.len();
     let noted = async {
         let connection = app.db.connection().await?;
         // `false`: the attempt is over. Then the state machine learns it from the next step.
-        jobs::add_errors(&connection, job.id, job.attempt, &json!(&faults[..count.min(SHOWN)])).await
+        jobs::add_errors(&connection, job.id, job.attempt, &json!(&faults[..faults.len().min(SHOWN_FAULTS)]))
+            .await
     };
     if let Err(error) = noted.await {
         return error.into();
     }
-    let shown: Vec<String> = faults.iter().take(10).map(ToString::to_string).collect();
-    let more = if count > 10 { format!("; and {} more", count - 10) } else { String::new() };
-    StepError::new(
-        StepErrorKind::FileRejected,
-        format!("{count} of {of} files rejected: {}{more}", shown.join("; ")),
-    )
+    StepError::new(StepErrorKind::FileRejected, summarize(&faults, of))
 }

@@ -136,6 +136,19 @@ impl fmt::Display for FileFault {
     }
 }
 
+/// How many files a job names that were rejected; `GET /imports/{id}/files` names all.
+pub const SHOWN_FAULTS: usize = 20;
+
+/// Names the first files that were rejected, and how many more. `faults`: each names its file.
+pub fn summarize<T: fmt::Display>(faults: &[T], files: usize) -> String {
+    let shown: Vec<String> = faults.iter().take(SHOWN_FAULTS).map(ToString::to_string).collect();
+    let more = match faults.len().saturating_sub(SHOWN_FAULTS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{} of {files} files rejected: {}{more}", faults.len(), shown.join("; "))
+}
+
 /// A fault before it is known which file it is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -173,3 +186,16 @@ impl fmt::Display for Fault {
 
 /// A stream of bytes can end in a fault of its file.
 impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_rejected_files_are_named() {
+        let message = summarize(&["bad"; 23], 30);
+        assert_eq!(message.matches("bad").count(), SHOWN_FAULTS);
+        assert!(message.starts_with("23 of 30 files") && message.ends_with("; and 3 more"), "{message}");
+        assert!(!summarize(&["bad"; SHOWN_FAULTS], 30).contains("more"));
+    }
+}

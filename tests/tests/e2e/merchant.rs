@@ -200,6 +200,7 @@ impl Merchant {
     pub(crate) async fn files(&self, job: &str) -> Vec<Value> {
         let answer = self.get(&format!("/imports/{job}/files")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body["next"].is_null(), "more than a page: {answer:?}");
         answer.body["files"].as_array().cloned().expect("files")
     }
 

@@ -82,6 +82,7 @@ mod http {
     mod bodies;
     mod check_files;
     mod create_community;
+    mod files;
     mod idempotency;
     mod join_community;
     mod maintenance;

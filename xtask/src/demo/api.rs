@@ -46,8 +46,16 @@ impl Api {
         self.call("GET", &format!("/imports/{job_id}"), None)
     }
 
+    /// All files of an import, page by page.
     pub(super) fn files(&self, job_id: &str) -> Result<FilePage> {
-        self.call("GET", &format!("/imports/{job_id}/files"), None)
+        let path = format!("/imports/{job_id}/files?limit=100");
+        let mut files: FilePage = self.call("GET", &path, None)?;
+        while let Some(next) = files.next.take() {
+            let mut page: FilePage = self.call("GET", &format!("{path}&cursor={next}"), None)?;
+            files.files.append(&mut page.files);
+            files.next = page.next;
+        }
+        Ok(files)
     }
 
     /// Approves an import. A second try gets the same answer as the first.

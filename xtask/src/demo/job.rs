@@ -71,6 +71,9 @@ pub(super) struct Counts {
 #[derive(Debug, Deserialize)]
 pub(super) struct FilePage {
     pub files: Vec<JobFile>,
+    /// The cursor of the next page.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -19,6 +19,7 @@ statements! {
     FREEZE = "freeze";
     LIST = "list";
     LOADED = "loaded";
+    PAGE = "page";
     SET_LAYOUTS = "set_layouts";
     TAKE = "take";
 }
@@ -120,6 +121,21 @@ impl ImportFile {
 /// The files of an import, in order of their keys.
 pub async fn list(on: &dyn Session, job: JobId) -> DbResult<Vec<ImportFile>> {
     LIST.all(on, &[&job]).await?.iter().map(ImportFile::read).collect()
+}
+
+/// So many files behind this one, and whether there are more.
+pub async fn list_page(
+    on: &dyn Session,
+    job: JobId,
+    after: i32,
+    limit: i64,
+) -> DbResult<(Vec<ImportFile>, bool)> {
+    let rows = PAGE.all(on, &[&job, &after, &(limit + 1)]).await?;
+    let mut files: Vec<ImportFile> = rows.iter().map(ImportFile::read).collect::<DbResult<_>>()?;
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let more = files.len() > limit;
+    files.truncate(limit);
+    Ok((files, more))
 }
 
 /// One file of an import.

@@ -4,6 +4,7 @@ use super::{Job, get, statements as sql};
 use crate::db::connection::Session;
 use crate::db::error::{DbError, DbResult};
 use crate::db::guarded::ACTIVE_SOURCE;
+use crate::domain::fault::SHOWN_FAULTS;
 use crate::domain::field::Mapping;
 use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::source::{Options, SourceInfo};
@@ -162,7 +163,8 @@ pub async fn add_errors(on: &dyn Session, job: JobId, attempt: i32, errors: &Val
 
 /// Adds one fault to `validation_errors`. `false`: it is there, there are enough, or the attempt is over.
 pub async fn append_error(on: &dyn Session, job: JobId, attempt: i32, error: &Value) -> DbResult<bool> {
-    sql::APPEND_ERROR.run_guarded(on, &[&job, &attempt, error]).await
+    let most = i32::try_from(SHOWN_FAULTS).unwrap_or(i32::MAX);
+    sql::APPEND_ERROR.run_guarded(on, &[&job, &attempt, error, &most]).await
 }
 
 /// The job of an execution, if it has one.

@@ -1,0 +1,4 @@
+-- files.page
+SELECT file_no, key, version_id, etag, bytes, status, layout, records, staged, rejected, skipped,
+       bucket_rows, error_reason, error_message
+  FROM onceload.import_files WHERE job_id = $1 AND file_no > $2 ORDER BY file_no LIMIT $3
