@@ -5,7 +5,7 @@ CREATE TABLE onceload.codes_import_jobs (
     merchant_id          uuid        NOT NULL REFERENCES onceload.merchants,
     status               text        NOT NULL DEFAULT 'pending',
     phase                text        NOT NULL DEFAULT 'registered', -- finer than status, for people
-    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry, supersede, StagingLost
+    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry, mend, supersede, StagingLost
     -- Holds the merchant's lease: one job of a merchant at a time may (unique index below).
     leased               boolean     NOT NULL DEFAULT false,
     created_at           timestamptz NOT NULL DEFAULT now(),
@@ -127,7 +127,7 @@ BEGIN
         'checking>validating', 'checking>loading', 'checking>failed', 'checking>cancelled',
         'validating>awaiting_approval', 'validating>completed', 'validating>loading', 'validating>checking',
         'validating>failed', 'validating>cancelled',
-        'awaiting_approval>processing', 'awaiting_approval>expired',
+        'awaiting_approval>processing', 'awaiting_approval>loading', 'awaiting_approval>expired',
         'awaiting_approval>failed', 'awaiting_approval>cancelled',
         'processing>completed', 'processing>checking', 'processing>loading',
         'processing>failed', 'processing>cancelled',
@@ -140,12 +140,13 @@ END $$;
 CREATE TRIGGER codes_import_jobs_transition BEFORE UPDATE OF status, attempt OR DELETE ON onceload.codes_import_jobs
     FOR EACH ROW EXECUTE FUNCTION onceload.codes_import_jobs_transition();
 
--- The files of a job, frozen when it opens. `file_no` is the rank of the key: it decides which
--- occurrence of a code is the first, on every run.
+-- The files of a job, frozen when it opens. `file_no` is the rank of the key then: it decides which
+-- occurrence of a code is the first, on every run, whatever replaces the file.
 CREATE TABLE onceload.import_files (
     job_id        uuid        NOT NULL REFERENCES onceload.codes_import_jobs,
     file_no       integer     NOT NULL,
     key           text COLLATE "C" NOT NULL,
+    replaces      text COLLATE "C",                        -- the key of the file that a person replaced by this one
     version_id    text,                                    -- null: a bucket without versions; the etag pins it
     etag          text        NOT NULL,
     bytes         bigint      NOT NULL,
@@ -155,7 +156,9 @@ CREATE TABLE onceload.import_files (
     staged        bigint,
     rejected      bigint,
     skipped       bigint,
-    bucket_rows   bigint[],                                -- staged rows per bucket: staging is checked against it
+    -- Staged rows per bucket: staging is checked against it. Of a file that was replaced or left out, what its next load
+    -- deletes.
+    bucket_rows   bigint[],
     warnings      jsonb       NOT NULL DEFAULT '[]',       -- of a loaded file: reason, count, line and sample of the first
     rejected_by_reason jsonb  NOT NULL DEFAULT '{}',       -- of a loaded file
     error_reason  text,
@@ -163,7 +166,7 @@ CREATE TABLE onceload.import_files (
     loaded_at     timestamptz,
     PRIMARY KEY (job_id, file_no),
     CONSTRAINT import_files_key UNIQUE (job_id, key),
-    CONSTRAINT import_files_status CHECK (status IN ('pending', 'loaded', 'failed')),
+    CONSTRAINT import_files_status CHECK (status IN ('pending', 'loaded', 'failed', 'left_out')),
     CONSTRAINT import_files_failed_says_why CHECK (status <> 'failed' OR (error_reason IS NOT NULL AND error_message IS NOT NULL)),
     -- Every record ends in one of three places.
     CONSTRAINT import_files_accounting CHECK (records IS NULL OR records = staged + rejected + skipped)
@@ -209,9 +212,10 @@ CREATE TABLE onceload.import_rejects (
     job_id        uuid   NOT NULL REFERENCES onceload.codes_import_jobs,
     record_number bigint NOT NULL,
     line_number   bigint NOT NULL,
+    file_no       integer NOT NULL,
     file          text COLLATE "C" NOT NULL,
     reason        text   NOT NULL,
     detail        text,
     raw           bytea  NOT NULL,                         -- the first 8 KiB of the record as it was
-    PRIMARY KEY (job_id, file, record_number)
+    PRIMARY KEY (job_id, file_no, record_number)
 );

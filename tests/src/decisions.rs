@@ -1,9 +1,9 @@
-//! Approving, cancelling and retrying an import, each in a transaction as the HTTP functions do.
+//! Approving, cancelling, retrying and mending an import, each in a transaction as the HTTP functions do.
 
 use crate::execution::Run;
 use import_jobs::decide::{self, Approval, Decision};
-use shared::db::Limits;
-use shared::db::Transaction;
+use import_jobs::mend::{Change, Mended, mend};
+use shared::db::{DbResult, Limits, Transaction};
 use shared::domain::actor::Actor;
 
 impl Run {
@@ -32,6 +32,28 @@ impl Run {
         let mut tx = connection.begin("cancel", Limits::short()).await.expect("begin");
         let decision = decide::cancel(&mut tx, actor, self.job).await;
         settle(tx, decision.expect("cancel")).await
+    }
+
+    /// Replaces a file by the newest version of this object, or leaves it out. `Err`: something is in the way for now.
+    pub async fn try_mend(&self, actor: &Actor, file_no: i32, by: Option<&str>) -> DbResult<Mended> {
+        let change = match by {
+            Some(key) => {
+                let object = self.app.objects().head(key, None).await.expect("S3");
+                Change::Replace(object.unwrap_or_else(|| panic!("nothing under {key}")))
+            }
+            None => Change::LeaveOut,
+        };
+        let mut connection = self.app.db.connection().await.expect("connection");
+        let mut tx = connection.begin("mend", Limits::short()).await.expect("begin");
+        let mended = mend(&mut tx, actor, self.job, file_no, &change).await?;
+        if matches!(mended, Mended::Decided(Decision::Taken { .. })) {
+            tx.commit().await.expect("commit");
+        }
+        Ok(mended)
+    }
+
+    pub async fn mend(&self, actor: &Actor, file_no: i32, by: Option<&str>) -> Mended {
+        self.try_mend(actor, file_no, by).await.expect("mend")
     }
 
     pub async fn retry(&self, actor: &Actor) -> Decision {

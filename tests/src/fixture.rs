@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use shared::db::jobs::find_view;
 use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::lambda::clients::Clients;
@@ -65,6 +66,13 @@ impl World {
         key
     }
 
+    /// Puts a CSV under `uploads/` and returns its key.
+    pub fn correct(&self, name: &str, body: impl Into<crate::Body>) -> String {
+        let key = format!("uploads/{}/{name}", self.merchant);
+        self.s3.put(&key, body);
+        key
+    }
+
     /// Inserts codes that the merchant already has.
     pub async fn add_codes(&self, codes: &[&str]) {
         for code in codes {
@@ -110,6 +118,12 @@ impl World {
         let mut run = self.import_file(name, body);
         run.until(State::InsertCodes).await.expect(State::InsertCodes);
         run
+    }
+
+    /// The job as the API shows it, without links.
+    pub async fn show(&self, job: JobId) -> Value {
+        let connection = self.app.db.connection().await.expect("connection");
+        json!(find_view(&connection, &[self.merchant], job).await.expect("the view").expect("a job"))
     }
 
     /// The job's row.

@@ -1,5 +1,5 @@
-//! What an operator does with imports over HTTP: look, upload, check, approve, cancel, retry, verify, export, roll back,
-//! clear.
+//! What an operator does with imports over HTTP: look, upload, check, approve, cancel, retry, mend, verify, export, roll
+//! back, clear.
 
 pub mod check;
 pub mod decide;
@@ -7,6 +7,7 @@ mod exports;
 mod links;
 mod list;
 pub mod maintain;
+pub mod mend;
 mod page;
 mod problems;
 mod show;
@@ -16,6 +17,7 @@ mod uploads;
 use decide::routes as decisions;
 use lambda_http::{Request, RequestExt};
 use maintain::routes as maintenance;
+use mend::routes::mend_file;
 use shared::domain::ids::JobId;
 use shared::http::{Answer, Problem, identify_caller};
 use shared::lambda::App;
@@ -40,6 +42,9 @@ pub async fn handle(app: App, request: Request) -> Answer {
         ("POST", ["imports", id, "approve"]) => decisions::approve(app, caller, job_id(id)?, request).await,
         ("POST", ["imports", id, "cancel"]) => decisions::cancel(app, caller, job_id(id)?).await,
         ("POST", ["imports", id, "retry"]) => decisions::retry(app, caller, job_id(id)?).await,
+        ("POST", ["imports", id, "files", file_no]) => {
+            mend_file(app, caller, job_id(id)?, file_no, request).await
+        }
 
         ("POST", ["imports", id, "rollback"]) => {
             maintenance::rollback(app, caller, job_id(id)?, request).await

@@ -65,6 +65,7 @@ pub(crate) async fn show_files(app: &App, actor: &Actor, job: JobId, request: &R
 struct ShownFile {
     file_no: i32,
     key: String,
+    replaces: Option<String>,
     version_id: Option<String>,
     bytes: i64,
     status: FileStatus,
@@ -89,16 +90,19 @@ struct ShownLayout {
 
 impl From<ImportFile> for ShownFile {
     fn from(file: ImportFile) -> Self {
+        // Those of a file that is left out are a marker.
+        let counts = file.counts.filter(|_| !file.is_left_out());
         Self {
             file_no: file.file_no,
             key: file.object.key,
+            replaces: file.replaces,
             version_id: file.object.version_id,
             bytes: file.object.bytes,
             status: file.status,
-            records: file.counts.map(|counts| counts.records),
-            staged: file.counts.map(|counts| counts.staged),
-            rejected: file.counts.map(|counts| counts.rejected),
-            skipped: file.counts.map(|counts| counts.skipped),
+            records: counts.map(|counts| counts.records),
+            staged: counts.map(|counts| counts.staged),
+            rejected: counts.map(|counts| counts.rejected),
+            skipped: counts.map(|counts| counts.skipped),
             layout: file.layout.map(ShownLayout::from),
             findings: file.findings,
             error_reason: file.error_reason,

@@ -5,7 +5,7 @@ mod load;
 mod pipeline;
 
 use load::FileLoad;
-use pipeline::Stop;
+use pipeline::{Ending, Stop};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::db::files::{self, FileCounts, ImportFile};
@@ -54,6 +54,10 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
     let Some(load) = FileLoad::begin(&mut connection, &job, &file, budget.left()).await? else {
         return read_counts(&app, &job, &file).await;
     };
+    if file.is_left_out() {
+        // What was loaded of it is deleted.
+        return Ok(Output { file_no: file.file_no, counts: load.finish(&Ending::default()).await? });
+    }
     let loaded = pipeline::run(app.objects(), &job, &file, load, &watch, budget).await;
     drop(watch);
     match loaded {

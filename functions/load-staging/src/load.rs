@@ -1,10 +1,11 @@
-//! The transaction that loads one file: its marker first, then its rows, then its counts and the fence.
+//! The transaction that loads one file: its marker first, then what it replaces goes, then its rows, then its counts and
+//! the fence.
 
 use crate::pipeline::Ending;
 use bytes::Bytes;
 use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
-use shared::db::staging::copy::copy_rows;
+use shared::db::staging::copy::{copy_rows, delete_rows};
 use shared::db::{Connection, DbError, DbResult, Limits, Transaction, rejects};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
@@ -33,12 +34,18 @@ impl<'a> FileLoad<'a> {
         time_left: Duration,
     ) -> StepResult<Option<Self>> {
         let tx = connection.begin("load.file", Limits::bulk(time_left)).await?;
-        if !files::take(&tx, job.id, file.file_no).await? {
+        let Some(before) = files::take(&tx, job.id, file.file_no).await? else {
             tx.rollback().await?;
             return Ok(None);
+        };
+        // What it replaces goes as it comes. Until this commits, an attempt that ends leaves both as they were.
+        for (bucket, rows) in before.into_iter().enumerate() {
+            if rows > 0 {
+                delete_rows(&tx, job.id, bucket, file.file_no).await?;
+            }
         }
-        // Rejects are logged: those of a load before a restart of the server are still there.
-        rejects::clear(&tx, job.id, &file.object.key).await?;
+        // Rejects are logged: those of a load before a restart of the server are still there, too.
+        rejects::clear(&tx, job.id, file.file_no).await?;
         Ok(Some(Self {
             tx,
             job: job.id,

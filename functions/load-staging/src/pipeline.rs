@@ -53,6 +53,7 @@ impl From<DbError> for Stop {
 }
 
 /// What is known at the end of a file.
+#[derive(Default)]
 pub(crate) struct Ending {
     /// Records without content.
     pub(crate) skipped: i64,
@@ -210,6 +211,7 @@ impl Parser {
                     let raw = rows.raw();
                     self.rejects.push(
                         self.job,
+                        self.file_no,
                         &self.key,
                         &RejectedRecord {
                             record_number: number,

@@ -5,6 +5,7 @@ use shared::db::chunks;
 use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::db::staging::mark as staging;
+use shared::db::staging::tables::drop_sides;
 use shared::db::{Connection, Database, DbResult, Limits, Transaction, rejects};
 use shared::domain::buckets::{self, Chunk, MAX_CHUNKS};
 use shared::domain::fault::summarize;
@@ -72,8 +73,10 @@ fn check_ways_back(taken: i32) -> StepResult<()> {
 fn check_loaded(files: &[ImportFile]) -> StepResult<()> {
     let faults: Vec<&str> = files.iter().filter_map(|file| file.error_message.as_deref()).collect();
     if !faults.is_empty() {
-        let message =
-            format!("{}. The others stay loaded: correct these and retry", summarize(&faults, files.len()));
+        let message = format!(
+            "{}. The others stay loaded; replace these or leave them out",
+            summarize(&faults, files.iter().filter(|file| !file.is_left_out()).count())
+        );
         return Err(StepError::new(StepErrorKind::FileRejected, message));
     }
     match files.iter().find(|file| !file.is_loaded()) {
@@ -166,6 +169,7 @@ async fn save(
     let limits = Limits { statement: time_left, ..Limits::short() };
     let tx = connection.begin("mark.plan", limits).await?;
     if jobs::begin_checking(&tx, job.id, job.attempt).await? {
+        drop_sides(&tx, job.id).await?;
         chunks::replace(&tx, job.id, planned).await?;
         tx.commit().await?;
         return Ok(Saved::Now);
@@ -202,6 +206,7 @@ mod tests {
             object: FrozenObject { key: key.into(), version_id: None, etag: "etag".into(), bytes: 1 },
             status,
             layout: None,
+            replaces: None,
             counts: None,
             findings: Default::default(),
             bucket_rows: (status == FileStatus::Loaded).then(|| vec![2, 3]),

@@ -15,8 +15,13 @@ const READS: usize = 8;
 /// With more files than this the heads alone are sample enough.
 const PROBED_FILES: usize = 200;
 
-/// Reads all headers, keeps the layouts, and returns a sample of all files' codes.
-pub(crate) async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> StepResult<Vec<String>> {
+/// Reads the headers of these files, keeps the layouts, and returns a sample of their codes. `of`: the files of the import.
+pub(crate) async fn inspect_all(
+    app: &App,
+    job: &Job,
+    listed: &[&ImportFile],
+    of: usize,
+) -> StepResult<Vec<String>> {
     let probe = listed.len() <= PROBED_FILES;
     // Who names a file says what it is; what lies in a folder says it by its name.
     let is_folder = job.source_info.request.contains_key("prefix");
@@ -58,7 +63,7 @@ pub(crate) async fn inspect_all(app: &App, job: &Job, listed: &[ImportFile]) -> 
             files::fail(&connection, job.id, job.attempt, *number, fault, &named.to_string()).await?;
         }
         drop(connection);
-        return Err(record_rejected(app, job, named, listed.len()).await);
+        return Err(record_rejected(app, job, named, of).await);
     }
     let connection = app.db.connection().await?;
     files::set_layouts(&connection, job.id, &layouts).await?;

@@ -79,11 +79,17 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
     }
     let job = if job.frozen { job } else { freeze::freeze(app, &job).await? };
     let listed = list_files(app, &job).await?;
+    let taken: Vec<&ImportFile> = listed.iter().filter(|file| !file.is_left_out()).collect();
     let split_points = match &job.split_points {
-        Some(points) if listed.iter().all(|file| file.layout.is_some()) => points.clone(),
-        _ => {
-            let sample = headers::inspect_all(app, &job, &listed).await?;
-            buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&listed)))
+        Some(points) => {
+            // Only files that replace others are new.
+            let new: Vec<&ImportFile> = taken.iter().copied().filter(|file| file.layout.is_none()).collect();
+            headers::inspect_all(app, &job, &new, taken.len()).await?;
+            points.clone()
+        }
+        None => {
+            let sample = headers::inspect_all(app, &job, &taken, taken.len()).await?;
+            buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&taken)))
         }
     };
     if line::take_merchant(app, &job, &split_points).await? == line::Lease::Busy {
@@ -105,8 +111,8 @@ async fn list_files(app: &App, job: &Job) -> StepResult<Vec<ImportFile>> {
 }
 
 /// Estimates the bytes of text by the sizes of the objects. Promotional codes compress to about a quarter.
-fn estimate_text_bytes(files: &[ImportFile]) -> u64 {
-    let text = |file: &ImportFile| {
+fn estimate_text_bytes(files: &[&ImportFile]) -> u64 {
+    let text = |file: &&ImportFile| {
         let factor = match &file.layout {
             Some(layout) if layout.compression != Compression::None => 4,
             _ if file.object.key.ends_with(".gz") || file.object.key.ends_with(".zst") => 4,

@@ -80,6 +80,7 @@ pub(crate) mod tests {
             file_no: 1,
             object: FrozenObject { key: "a.csv".into(), version_id: None, etag: "etag".into(), bytes: 1 },
             status: FileStatus::Loaded,
+            replaces: None,
             layout: None,
             counts: Some(FileCounts { records: staged, staged, rejected: 0, skipped: 0 }),
             findings: Default::default(),

@@ -67,7 +67,7 @@ impl Status {
         match (self, next) {
             (Pending, Loading) | (Loading, Checking) | (Checking, Validating) => true,
             (Validating, AwaitingApproval | Completed | Checking) => true,
-            (AwaitingApproval, Processing | Expired) => true,
+            (AwaitingApproval, Processing | Loading | Expired) => true,
             (Processing, Completed | Checking) => true,
             (Checking | Validating | Processing, Loading) => true,
             (Completed, RolledBack) | (Failed, Loading) => true,

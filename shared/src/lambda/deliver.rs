@@ -182,7 +182,7 @@ async fn stop_execution(app: &App, arn: &str) -> Result<(), String> {
         .stop_execution()
         .execution_arn(arn)
         .error("Superseded")
-        .cause("another import took over")
+        .cause("another import, or another attempt, took over")
         .send()
         .await;
     match stopped {

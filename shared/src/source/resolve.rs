@@ -124,7 +124,7 @@ pub async fn freeze(objects: &Objects, source: &Source, version: Option<&str>) -
     }
 }
 
-/// Names a source: the same objects with the same mapping have the same fingerprint.
+/// Names a source: the same objects, in order of their keys, with the same mapping have the same fingerprint.
 pub fn fingerprint(objects: &[FrozenObject], mapping: &Mapping) -> String {
     let mut hash = Sha256::new();
     for object in objects {

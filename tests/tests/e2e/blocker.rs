@@ -74,8 +74,8 @@ pub(crate) async fn hold_loader_at_rejects(merchant: &Merchant, job: &str, busy:
     })
     .await;
     let earlier = format!(
-        "INSERT INTO onceload.import_rejects (job_id, record_number, line_number, file, reason, raw)
-         SELECT job_id, 7, 8, key, 'empty_code', '' FROM onceload.import_files WHERE job_id = '{job}'"
+        "INSERT INTO onceload.import_rejects (job_id, record_number, line_number, file_no, file, reason, raw)
+         SELECT job_id, 7, 8, file_no, key, 'empty_code', '' FROM onceload.import_files WHERE job_id = '{job}'"
     );
     merchant.db.batch_execute(&earlier).await.expect("an earlier reject");
     let rejects = format!("SELECT FROM onceload.import_rejects WHERE job_id = '{job}' FOR UPDATE");

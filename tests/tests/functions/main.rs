@@ -53,6 +53,8 @@ mod mark {
 }
 mod decide {
     mod approve_and_cancel;
+    mod mend;
+    mod mend_ghosts;
 }
 mod insert {
     mod production_changed;
@@ -86,6 +88,7 @@ mod http {
     mod idempotency;
     mod join_community;
     mod maintenance;
+    mod mend;
     mod queue_processing {
         mod client;
         mod start;

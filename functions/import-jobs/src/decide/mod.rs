@@ -152,7 +152,7 @@ fn taken_before() -> Decision {
     Decision::Taken { promises: Promises::none() }
 }
 
-async fn merchant_busy(on: &dyn Session, job: JobId) -> DbResult<Decision> {
+pub(crate) async fn merchant_busy(on: &dyn Session, job: JobId) -> DbResult<Decision> {
     Ok(Decision::MerchantBusy { by: jobs::find_lease_holder(on, job).await? })
 }
 

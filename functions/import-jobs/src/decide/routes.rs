@@ -56,7 +56,7 @@ pub(crate) async fn retry(app: &App, caller: &Caller, job: JobId) -> Answer {
 }
 
 /// 202 with the job as the decision has left it, or why it was refused. `participle` is what can't be done to the job.
-async fn answer(
+pub(crate) async fn answer(
     on: &dyn Session,
     actor: &Actor,
     job: JobId,

@@ -3,6 +3,7 @@
 use super::connection::Session;
 use super::error::{DbError, DbResult};
 use super::statement::statements;
+use super::transaction::Transaction;
 use crate::domain::fault::Fault;
 use crate::domain::ids::JobId;
 use crate::domain::layout::Layout;
@@ -17,9 +18,13 @@ statements! {
     FAILED = "failed";
     FIND = "find";
     FREEZE = "freeze";
+    LEAVE_OUT = "leave_out";
     LIST = "list";
+    LIST_FAULTS = "list_faults";
+    LIST_SOURCES = "list_sources";
     LOADED = "loaded";
     PAGE = "page";
+    REPLACE = "replace";
     SET_LAYOUTS = "set_layouts";
     TAKE = "take";
 }
@@ -34,6 +39,8 @@ pub enum FileStatus {
     Loaded,
     /// It can't be loaded as it is.
     Failed,
+    /// A person took it out of the import.
+    LeftOut,
 }
 
 impl FileStatus {
@@ -42,6 +49,7 @@ impl FileStatus {
             "pending" => Ok(Self::Pending),
             "loaded" => Ok(Self::Loaded),
             "failed" => Ok(Self::Failed),
+            "left_out" => Ok(Self::LeftOut),
             other => Err(DbError::defect("files.read", format!("`{other}` is no status of a file"))),
         }
     }
@@ -50,8 +58,10 @@ impl FileStatus {
 /// One file of an import.
 #[derive(Debug, Clone)]
 pub struct ImportFile {
-    /// The rank of its key: it decides which occurrence of a code is the first.
+    /// The rank of its key when the files were frozen: it decides which occurrence of a code is the first.
     pub file_no: i32,
+    /// The key of the file that a person replaced by this one.
+    pub replaces: Option<String>,
     /// The object in the version that was frozen.
     pub object: FrozenObject,
     /// Where it stands.
@@ -62,7 +72,7 @@ pub struct ImportFile {
     pub counts: Option<FileCounts>,
     /// What was found in it besides its rows.
     pub findings: Findings,
-    /// Staged rows per bucket.
+    /// Staged rows per bucket; of a file that is not loaded, those of what it was before.
     pub bucket_rows: Option<Vec<i64>>,
     /// The name of its fault.
     pub error_reason: Option<String>,
@@ -88,12 +98,8 @@ impl ImportFile {
         let records: Option<i64> = row.get("records");
         Ok(Self {
             file_no: row.get("file_no"),
-            object: FrozenObject {
-                key: row.get("key"),
-                version_id: row.get("version_id"),
-                etag: row.get("etag"),
-                bytes: row.get("bytes"),
-            },
+            replaces: row.get("replaces"),
+            object: read_object(row),
             status: FileStatus::read(row)?,
             layout: row.get::<_, Option<Json<Layout>>>("layout").map(|json| json.0),
             counts: records.map(|records| FileCounts {
@@ -112,9 +118,27 @@ impl ImportFile {
         })
     }
 
-    /// Whether its rows are in staging.
+    /// Whether a person took it out of the import.
+    pub fn is_left_out(&self) -> bool {
+        self.status == FileStatus::LeftOut
+    }
+
+    /// Whether staging has what it must have of the file; of one that is left out, nothing.
     pub fn is_loaded(&self) -> bool {
-        self.status == FileStatus::Loaded
+        match self.status {
+            FileStatus::Loaded => true,
+            FileStatus::Pending | FileStatus::Failed => false,
+            FileStatus::LeftOut => self.counts.is_some(),
+        }
+    }
+}
+
+fn read_object(row: &Row) -> FrozenObject {
+    FrozenObject {
+        key: row.get("key"),
+        version_id: row.get("version_id"),
+        etag: row.get("etag"),
+        bytes: row.get("bytes"),
     }
 }
 
@@ -181,10 +205,54 @@ pub async fn fail(
     FAILED.run_guarded(on, &[&job, &file_no, &attempt, &fault.reason.as_str(), &message]).await
 }
 
+/// What became of replacing a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The file is this object now.
+    Done,
+    /// Another file of the import has this key.
+    KeyTaken,
+}
+
+/// Replaces a file by another object, under the job's lock.
+pub async fn replace(
+    tx: &mut Transaction<'_>,
+    job: JobId,
+    file_no: i32,
+    object: &FrozenObject,
+) -> DbResult<Replaced> {
+    let FrozenObject { key, version_id, etag, bytes } = object;
+    match tx.run_refusable(&REPLACE, &[&job, &file_no, key, version_id, etag, bytes]).await {
+        Ok(Some(_)) => Ok(Replaced::Done),
+        Ok(None) => Err(DbError::defect(REPLACE.name, "no file was written, one was expected")),
+        Err(error) if error.constraint() == Some("import_files_key") => Ok(Replaced::KeyTaken),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes a file out of the import, under the job's lock. `false`: it is the last one.
+pub async fn leave_out(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<bool> {
+    LEAVE_OUT.run_guarded(on, &[&job, &file_no]).await
+}
+
+/// The objects of an import in order of their keys, without those that were left out.
+pub async fn list_sources(on: &dyn Session, job: JobId) -> DbResult<Vec<FrozenObject>> {
+    Ok(LIST_SOURCES.all(on, &[&job]).await?.iter().map(read_object).collect())
+}
+
+/// The faults of the files that failed, for a person.
+pub async fn list_faults(on: &dyn Session, job: JobId) -> DbResult<Vec<String>> {
+    Ok(LIST_FAULTS.all(on, &[&job]).await?.iter().map(|row| row.get("error_message")).collect())
+}
+
+/// What staging has of a file that was replaced or left out: rows per bucket.
+pub type RowsBefore = Vec<i64>;
+
 /// Marks the file as loaded, in the transaction that loads it. A second loader of the file waits here, then finds it
-/// loaded: `false`.
-pub async fn take(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<bool> {
-    TAKE.run_guarded(on, &[&job, &file_no]).await
+/// loaded: `None`.
+pub async fn take(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<Option<RowsBefore>> {
+    let taken = TAKE.opt(on, &[&job, &file_no]).await?;
+    Ok(taken.map(|row| row.get::<_, Option<RowsBefore>>("bucket_rows").unwrap_or_default()))
 }
 
 /// Keeps where the records of a file went, what was found besides, and its staged rows per bucket.

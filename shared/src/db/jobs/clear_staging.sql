@@ -8,7 +8,8 @@ WITH job AS (
                           AND t.kind <> 'rejects')
     RETURNING id, status
 ), files AS (
-    UPDATE onceload.import_files f SET status = 'pending', bucket_rows = NULL
-      FROM job WHERE f.job_id = job.id AND job.status = 'failed' AND f.status = 'loaded'
+    UPDATE onceload.import_files f
+       SET status = CASE WHEN f.status = 'loaded' THEN 'pending' ELSE f.status END, bucket_rows = NULL
+      FROM job WHERE f.job_id = job.id AND job.status = 'failed'
 )
 SELECT id FROM job

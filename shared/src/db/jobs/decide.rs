@@ -26,9 +26,46 @@ pub async fn approve(
 
 /// `failed -> loading` in the next attempt, with the merchant's lease. Returns the attempt.
 pub async fn retry(tx: &mut Transaction<'_>, actor: &Actor, job: JobId) -> DbResult<Guarded<i32>> {
-    let merchants = actor.merchant_ids();
-    let outcome = tx.run_refusable(&sql::RETRY, &[&job, &merchants]).await;
+    begin_attempt(tx, actor, job, &[Status::Failed], None).await
+}
+
+/// `failed | awaiting_approval -> loading` in the next attempt, whose files have this fingerprint. Returns the attempt.
+pub async fn begin_mended(
+    tx: &mut Transaction<'_>,
+    actor: &Actor,
+    job: JobId,
+    fingerprint: &str,
+) -> DbResult<Guarded<i32>> {
+    begin_attempt(tx, actor, job, &[Status::Failed, Status::AwaitingApproval], Some(fingerprint)).await
+}
+
+async fn begin_attempt(
+    tx: &mut Transaction<'_>,
+    actor: &Actor,
+    job: JobId,
+    from: &[Status],
+    fingerprint: Option<&str>,
+) -> DbResult<Guarded<i32>> {
+    let (merchants, from) = (actor.merchant_ids(), from.iter().map(|s| s.as_str()).collect::<Vec<_>>());
+    let outcome = tx.run_refusable(&sql::RETRY, &[&job, &merchants, &from, &fingerprint]).await;
     Guarded::read(outcome, |row| row.get("attempt"))
+}
+
+/// Locks the job until the transaction ends. `false`: it is not the actor's.
+pub async fn lock(on: &dyn Session, actor: &Actor, job: JobId) -> DbResult<bool> {
+    Ok(sql::LOCK.opt(on, &[&job, &actor.merchant_ids()]).await?.is_some())
+}
+
+/// A file of a failed job was mended, and others are still failed: keeps what they have become and which those are.
+/// `mended`: the key under which the job named the file.
+pub async fn record_mended(
+    on: &dyn Session,
+    job: JobId,
+    fingerprint: &str,
+    message: &str,
+    mended: &str,
+) -> DbResult<()> {
+    sql::MENDED.run_one(on, &[&job, &fingerprint, &message, &mended]).await
 }
 
 /// What a cancellation did.

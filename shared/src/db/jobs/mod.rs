@@ -12,7 +12,9 @@ mod sweep;
 mod view;
 
 pub use close::{Closed, Ending, close, close_refused};
-pub use decide::{Cancelled, approve, cancel, clear_staging, find_lease_holder, retry};
+pub use decide::{
+    Cancelled, approve, begin_mended, cancel, clear_staging, find_lease_holder, lock, record_mended, retry,
+};
 pub use line::{find_lost_wakes, hand_over, join_line, leave_line, record_woken, take_lease};
 pub use open::{
     NewJob, Registered, add_errors, adopt, append_error, find_active_source, find_by_execution, freeze,
@@ -58,7 +60,7 @@ pub struct Job {
     pub status: Status,
     /// Where it stands within its state.
     pub phase: Phase,
-    /// The fencing token: it rises on retry, on supersede and when staging is lost.
+    /// The fencing token: it rises on retry, mend and supersede, and when staging is lost.
     pub attempt: i32,
     /// A person asked it to stop.
     pub cancel_requested: bool,

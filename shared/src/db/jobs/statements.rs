@@ -29,7 +29,9 @@ statements! {
     JOIN_LINE = "join_line";
     LEASE_HOLDER = "lease_holder";
     LEAVE_LINE = "leave_line";
+    LOCK = "lock";
     LOST_WAKES = "lost_wakes";
+    MENDED = "mended";
     MERCHANT_TOTAL = "merchant_total";
     OVERDUE = "overdue";
     QUEUE = "queue";

@@ -10,9 +10,9 @@ SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.create
        c.chunks_total, c.chunks_done, w.warnings, r.rejected_by_reason
   FROM onceload.codes_import_jobs j
  CROSS JOIN LATERAL (
-       SELECT count(*) AS files_total, count(*) FILTER (WHERE status = 'loaded') AS files_loaded,
+       SELECT count(*) FILTER (WHERE status <> 'left_out') AS files_total, count(*) FILTER (WHERE status = 'loaded') AS files_loaded,
               count(*) FILTER (WHERE status = 'failed') AS files_failed,
-              coalesce(sum(bytes), 0)::bigint AS bytes_total,
+              coalesce(sum(bytes) FILTER (WHERE status <> 'left_out'), 0)::bigint AS bytes_total,
               coalesce(sum(bytes) FILTER (WHERE status = 'loaded'), 0)::bigint AS bytes_loaded,
               coalesce(sum(records), 0)::bigint AS records_loaded, coalesce(sum(staged), 0)::bigint AS staged_loaded,
               coalesce(sum(rejected), 0)::bigint AS rejected_loaded, coalesce(sum(skipped), 0)::bigint AS skipped_loaded

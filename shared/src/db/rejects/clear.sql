@@ -1,2 +1,2 @@
 -- rejects.clear
-DELETE FROM onceload.import_rejects WHERE job_id = $1 AND file = $2
+DELETE FROM onceload.import_rejects WHERE job_id = $1 AND file_no = $2

@@ -16,9 +16,9 @@ statements! {
     COUNT_BY_REASON = "count_by_reason";
 }
 
-/// Deletes the rejects of a file that is loaded again, and returns how many there were.
-pub async fn clear(on: &dyn Session, job: JobId, file: &str) -> DbResult<u64> {
-    CLEAR.run_many(on, &[&job, &file]).await
+/// Deletes the rejects of a file that is loaded again, or of what it replaces, and returns how many there were.
+pub async fn clear(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<u64> {
+    CLEAR.run_many(on, &[&job, &file_no]).await
 }
 
 /// How many records of a job were rejected, by reason.
@@ -50,11 +50,12 @@ pub type RejectBuffer = BinaryBuffer<RejectedRecord<'static>>;
 
 impl RejectBuffer {
     /// Appends one reject.
-    pub fn push(&mut self, job: JobId, file: &str, reject: &RejectedRecord<'_>) {
-        self.begin_row(7);
+    pub fn push(&mut self, job: JobId, file_no: i32, file: &str, reject: &RejectedRecord<'_>) {
+        self.begin_row(8);
         self.put_bytes(job.0.as_bytes());
         self.put_i64(Some(reject.record_number));
         self.put_i64(Some(reject.line_number));
+        self.put_i32(Some(file_no));
         self.put_text(Some(file));
         self.put_text(Some(reject.reason));
         // A text column takes no NUL, whatever was found in the file.
@@ -66,7 +67,7 @@ impl RejectBuffer {
 /// Sends one buffer, and returns how many rows the server took.
 pub async fn copy(tx: &Transaction<'_>, data: Bytes) -> DbResult<u64> {
     let sql = "-- rejects.copy
-COPY onceload.import_rejects (job_id, record_number, line_number, file, reason, detail, raw) FROM STDIN WITH (FORMAT binary)";
+COPY onceload.import_rejects (job_id, record_number, line_number, file_no, file, reason, detail, raw) FROM STDIN WITH (FORMAT binary)";
     copy_in(tx, "rejects.copy", sql, data).await
 }
 

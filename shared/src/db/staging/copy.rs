@@ -1,9 +1,10 @@
-//! Copying rows into a bucket.
+//! Copying the rows of a file into a bucket, and deleting those of what it replaces.
 
 use super::tables::bucket_table;
 use crate::db::binary::BinaryBuffer;
 use crate::db::copy::copy_in;
 use crate::db::error::DbResult;
+use crate::db::statement::Composed;
 use crate::db::transaction::Transaction;
 use crate::domain::ids::JobId;
 use crate::domain::row::Row;
@@ -46,6 +47,18 @@ impl CopyBuffer {
         self.put_time(row.window_start);
         self.put_time(row.window_end);
     }
+}
+
+/// Deletes the rows of a file from a bucket: what they came from was replaced or left out.
+pub async fn delete_rows(tx: &Transaction<'_>, job: JobId, bucket: usize, file_no: i32) -> DbResult<u64> {
+    let statement = Composed {
+        name: "staging.delete_rows",
+        sql: format!(
+            "-- staging.delete_rows\nDELETE FROM {} WHERE row_number >= $1 AND row_number < $2",
+            bucket_table(job, bucket)
+        ),
+    };
+    statement.run_many(tx, &[&row_number(file_no, 0), &row_number(file_no + 1, 0)]).await
 }
 
 /// Sends one buffer to its bucket, and returns how many rows the server took.

@@ -86,6 +86,11 @@ pub(super) async fn create_side(tx: &Transaction<'_>, job: JobId, chunk: i32) ->
     tx.run("staging.create_side", &sql).await
 }
 
+/// Drops the side tables of all chunks: another plan may have fewer.
+pub async fn drop_sides(tx: &Transaction<'_>, job: JobId) -> DbResult<()> {
+    drop_matching(tx, &format!("^d_{}_", job.0.simple())).await
+}
+
 /// Drops every table of the job's workspace.
 pub async fn drop_all(tx: &Transaction<'_>, job: JobId) -> DbResult<()> {
     drop_matching(tx, &format!("^[bds]_{}_", job.0.simple())).await
