@@ -2,6 +2,7 @@
 //! the records that were rejected. Memory stays constant at any size. Killed and run again, it begins anew; nobody sees a file
 //! before it is complete.
 
+mod columns;
 mod marks;
 mod rejects;
 mod staged;

@@ -1,20 +1,30 @@
-//! Exports rejects: per input file the records as they are, to be corrected and uploaded again, and beside it the reasons.
+//! Exports rejects as one file to correct and to import anew: the columns of all files, then where each record was and why
+//! it was rejected. A record that can't be split into those columns stands whole in the last one.
 
 use crate::File;
+use crate::columns::{Header, Places, Union};
+use shared::csv::split::split;
 use shared::csv::text::{defuse, write_record};
-use shared::db::files::{self, ImportFile};
+use shared::db::files;
+use shared::db::jobs::{self, Job};
 use shared::db::progress::Watch;
-use shared::db::rejects::{self, StoredReject};
+use shared::db::rejects::{self, RAW_BYTES, StoredReject};
 use shared::db::tasks::{self, Task};
-use shared::db::{ASK_AGAIN, Connection, Limits, within_budget};
-use shared::domain::step::{StepError, StepResult};
+use shared::db::{ASK_AGAIN, Connection, Limits, Session, within_budget};
+use shared::domain::field::REJECT_COLUMNS;
+use shared::domain::layout::Layout;
+use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::{App, Budget};
 use shared::s3::gzip_upload::GzipUpload;
 use std::collections::BTreeMap;
 
-const REASONS: [&str; 5] = ["record_number", "line_number", "reason", "detail", "complete"];
+const NAME: &str = "rejects.csv.gz";
+/// Files whose headers are read at a time.
+const PAGE: i64 = 100;
+/// Records of one file that are split at a time, in bytes.
+const BATCH_BYTES: usize = 256 * 1024;
 
-/// Writes the files. Returns how many records were rejected.
+/// Writes the file. Returns how many records were rejected.
 pub(crate) async fn export(
     app: &App,
     task: &Task,
@@ -22,151 +32,142 @@ pub(crate) async fn export(
     budget: Budget,
 ) -> StepResult<(i64, Vec<File>)> {
     let mut connection = app.db.connection().await?;
-    let sources: BTreeMap<String, ImportFile> = files::list(&connection, task.job)
-        .await?
-        .into_iter()
-        .map(|file| (file.object.key.clone(), file))
-        .collect();
-    let mut writer = Writer { app, task, sources, open: None, files: Vec::new(), rows: 0 };
-    let fenced = match copy(&mut connection, &mut writer, watch, budget).await {
-        Ok(()) => tasks::fence(&connection, task.id).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = fenced {
-        writer.abort().await;
+    let job = jobs::get(&connection, task.job).await?;
+    let (header, sources) = read_headers(&connection, &job).await?;
+    let upload = GzipUpload::new(app.objects(), format!("{}{NAME}", task.reports()));
+    let mut writer = Writer { header, sources, upload, batch: Vec::new(), batch_bytes: 0, rows: 0 };
+    if let Err(error) = writer.write(&mut connection, &job, watch, budget).await {
+        writer.upload.abort().await;
         return Err(error);
     }
-    writer.finish().await
-}
-
-async fn copy(
-    connection: &mut Connection,
-    writer: &mut Writer<'_>,
-    watch: &Watch,
-    budget: Budget,
-) -> StepResult<()> {
-    let tx = connection.begin("export", Limits::bulk(budget.left())).await?;
-    let mut rejects = rejects::read(&tx, writer.task.job).await?;
-    while let Some(reject) = within_budget("the export", ASK_AGAIN, rejects.next().await)? {
-        watch.check()?;
-        writer.add(&reject).await?;
-        watch.set_rows(writer.rows);
+    let rows = writer.rows;
+    let closed = writer.upload.close().await?;
+    if let Err(error) = fence(&connection, &job, task).await {
+        closed.abort().await;
+        return Err(error);
     }
-    drop(rejects);
-    Ok(tx.commit().await?)
+    let stored = closed.publish().await?;
+    Ok((rows, vec![File { key: stored.key, name: NAME.to_owned(), rows, bytes: stored.bytes }]))
 }
 
-/// The two files of the input file that is being read.
-struct Open {
-    file: String,
-    stem: String,
-    records: GzipUpload,
-    reasons: GzipUpload,
-    whole: i64,
-    all: i64,
+/// Checks before the file is visible that no attempt has begun meanwhile, and that the task was not given up.
+async fn fence(on: &dyn Session, job: &Job, task: &Task) -> StepResult<()> {
+    if jobs::get(on, job.id).await?.attempt != job.attempt {
+        let message = format!("job {} went on while it was exported; exporting again", job.id);
+        return Err(StepError::new(StepErrorKind::Transient, message));
+    }
+    tasks::fence(on, task.id).await
 }
 
-struct Writer<'a> {
-    app: &'a App,
-    task: &'a Task,
-    sources: BTreeMap<String, ImportFile>,
-    open: Option<Open>,
-    files: Vec<File>,
+/// A file, as far as its records are split by it.
+struct Source {
+    /// Without its header, which can be long.
+    layout: Layout,
+    places: Places,
+}
+
+/// The columns of all files, and the files by their numbers.
+async fn read_headers(on: &dyn Session, job: &Job) -> StepResult<(Header, BTreeMap<i32, Source>)> {
+    let (mut union, mut sources, mut after) = (Union::default(), BTreeMap::new(), 0);
+    loop {
+        let (page, more) = files::list_page(on, job.id, after, PAGE).await?;
+        for file in page {
+            after = file.file_no;
+            if let Some(layout) = file.layout.filter(|_| file.status != files::FileStatus::LeftOut) {
+                let places = union.add(&layout);
+                let layout = Layout { header: Vec::new(), unknown: Vec::new(), ..layout };
+                sources.insert(file.file_no, Source { layout, places });
+            }
+        }
+        if !more {
+            return Ok((union.settle(&job.mapping), sources));
+        }
+    }
+}
+
+struct Writer {
+    header: Header,
+    sources: BTreeMap<i32, Source>,
+    upload: GzipUpload,
+    /// Rejects of one file.
+    batch: Vec<StoredReject>,
+    batch_bytes: usize,
     rows: i64,
 }
 
-impl Writer<'_> {
-    async fn add(&mut self, reject: &StoredReject) -> StepResult<()> {
-        if self.open.as_ref().is_none_or(|open| open.file != reject.file) {
-            self.close().await?;
-            self.open = Some(self.begin(&reject.file).await?);
+impl Writer {
+    async fn write(
+        &mut self,
+        connection: &mut Connection,
+        job: &Job,
+        watch: &Watch,
+        budget: Budget,
+    ) -> StepResult<()> {
+        let names: Vec<&str> = self.header.names().chain(REJECT_COLUMNS).collect();
+        self.upload.write(write_record(&names, b',').as_bytes()).await?;
+        let tx = connection.begin("export", Limits::bulk(budget.left())).await?;
+        let mut rejects = rejects::read(&tx, job.id).await?;
+        while let Some(reject) = within_budget("the export", ASK_AGAIN, rejects.next().await)? {
+            watch.check()?;
+            let other_file = self.batch.first().is_some_and(|first| first.file_no != reject.file_no);
+            if other_file || self.batch_bytes >= BATCH_BYTES {
+                self.flush().await?;
+                watch.set_rows(self.rows);
+            }
+            self.batch_bytes += reject.raw.len();
+            self.batch.push(reject);
         }
-        let Some(open) = &mut self.open else { return Ok(()) };
-        let complete = reject.raw.len() < rejects::RAW_BYTES;
-        if complete {
-            open.records.write(&reject.raw).await?;
-            open.records.write(b"\n").await?;
-            open.whole += 1;
-        }
-        let reasons = [
-            reject.record_number.to_string(),
-            reject.line_number.to_string(),
-            reject.reason.clone(),
-            defuse(reject.detail.as_deref().unwrap_or_default()).into_owned(),
-            complete.to_string(),
-        ];
-        open.reasons.write(write_record(&reasons, b',').as_bytes()).await?;
-        open.all += 1;
-        self.rows += 1;
-        Ok(())
+        drop(rejects);
+        tx.commit().await?;
+        self.flush().await
     }
 
-    /// Begins the two files of an input file. The header has the file's own names and delimiter; the encoding is UTF-8, as in
-    /// every file that was loaded.
-    async fn begin(&self, file: &str) -> StepResult<Open> {
-        let source = self.sources.get(file);
-        let Some((source, layout)) = source.and_then(|s| s.layout.as_ref().map(|layout| (s, layout))) else {
-            return Err(StepError::internal(format!("rejects of {file}, which was never read")));
-        };
-        let stem = format!("{:04}-{}", source.file_no, stem(file));
-        let at = format!("{}rejects/{stem}", self.task.reports());
-        let mut records = GzipUpload::new(self.app.objects(), format!("{at}.csv.gz"));
-        records.write(write_record(&layout.header, layout.delimiter).as_bytes()).await?;
-        let mut reasons = GzipUpload::new(self.app.objects(), format!("{at}.reasons.csv.gz"));
-        reasons.write(write_record(&REASONS, b',').as_bytes()).await?;
-        Ok(Open { file: file.to_owned(), stem, records, reasons, whole: 0, all: 0 })
-    }
-
-    async fn close(&mut self) -> StepResult<()> {
-        let Some(open) = self.open.take() else { return Ok(()) };
-        for (upload, ending, rows) in
-            [(open.records, "csv.gz", open.whole), (open.reasons, "reasons.csv.gz", open.all)]
-        {
-            let stored = upload.finish().await?;
-            let name = format!("{}.{ending}", open.stem);
-            self.files.push(File { key: stored.key, name, rows, bytes: stored.bytes });
+    /// Writes the records of the batch, split by the layout of their file.
+    async fn flush(&mut self) -> StepResult<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        let Some(first) = batch.first() else { return Ok(()) };
+        let source = self.sources.get(&first.file_no).ok_or_else(|| {
+            StepError::internal(format!("rejects of {}, whose header was never read", first.file))
+        })?;
+        let whole: Vec<&[u8]> =
+            batch.iter().filter(|r| is_whole(r)).map(|reject| reject.raw.as_slice()).collect();
+        let mut split = split(&whole, &source.layout).await.into_iter();
+        for reject in &batch {
+            let fields = if is_whole(reject) { split.next().flatten() } else { None };
+            let raw = if fields.is_some() { String::new() } else { show(&reject.raw) };
+            let (record, line) = (reject.record_number.to_string(), reject.line_number.to_string());
+            let detail = defuse(reject.detail.as_deref().unwrap_or_default());
+            let mut row = self.header.arrange(&source.places, fields.as_deref().unwrap_or_default());
+            row.extend([&reject.file, &record, &line, &reject.reason, detail.as_ref(), &raw]);
+            self.upload.write(write_record(&row, b',').as_bytes()).await?;
+            self.rows += 1;
         }
         Ok(())
-    }
-
-    async fn finish(mut self) -> StepResult<(i64, Vec<File>)> {
-        self.close().await?;
-        // If nothing was rejected, one file without rows says so.
-        if self.files.is_empty() {
-            let key = format!("{}rejects/reasons.csv.gz", self.task.reports());
-            let mut reasons = GzipUpload::new(self.app.objects(), key);
-            reasons.write(write_record(&REASONS, b',').as_bytes()).await?;
-            let stored = reasons.finish().await?;
-            let name = "reasons.csv.gz".to_owned();
-            self.files.push(File { key: stored.key, name, rows: 0, bytes: stored.bytes });
-        }
-        Ok((self.rows, self.files))
-    }
-
-    async fn abort(self) {
-        if let Some(open) = self.open {
-            open.records.abort().await;
-            open.reasons.abort().await;
-        }
     }
 }
 
-/// The last segment of a key without what says that it is a CSV; at most 150 bytes of it.
-fn stem(key: &str) -> String {
-    let name = key.rsplit('/').next().unwrap_or(key);
-    let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-    let name = name.strip_suffix(".csv").unwrap_or(name);
-    let end = (0..=name.len().min(150)).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    name[..end].to_owned()
+/// Whether all of the record is kept.
+fn is_whole(reject: &StoredReject) -> bool {
+    reject.raw.len() < RAW_BYTES
+}
+
+/// A record as text: each byte that is not UTF-8 is spelled out.
+fn show(raw: &[u8]) -> String {
+    let mut shown = String::with_capacity(raw.len());
+    for chunk in raw.utf8_chunks() {
+        shown.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            shown.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_reject_file_is_named_after_its_input_file() {
-        assert_eq!(super::stem("stage/m/batch/codes 1.csv.gz"), "codes 1");
-        assert_eq!(super::stem("stage/m/a.csv"), "a");
-        assert_eq!(super::stem("stage/m/plain"), "plain");
-        assert_eq!(super::stem(&format!("stage/m/{}.csv", "é".repeat(100))).len(), 150);
+    fn bytes_that_are_no_text_are_spelled_out() {
+        assert_eq!(super::show(b"M\xfcller,\xc3\xbc"), "M\\xfcller,ü");
     }
 }

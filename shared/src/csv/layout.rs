@@ -7,7 +7,7 @@ use super::row::Record;
 use super::scan::leading_blank_lines;
 use super::text::show_invisible;
 use crate::domain::fault::{Fault, FaultReason};
-use crate::domain::field::{Field, Mapping, fold};
+use crate::domain::field::{Field, Mapping, REJECT_COLUMNS, fold};
 use crate::domain::layout::{Compression, Layout, LineEnd};
 use std::io::Cursor;
 
@@ -196,7 +196,14 @@ impl Header {
                 format!("the header is `{}`", shown.join("`, `")).chars().take(400).collect();
             return Err(Fault::at_line(FaultReason::NoCodeColumn, 1, detail));
         }
-        let unknown = self.names.iter().zip(&columns).filter(|(_, c)| c.is_none()).map(|(h, _)| h.clone());
+        let is_unknown =
+            |name: &str, column: &Option<Field>| column.is_none() && !REJECT_COLUMNS.contains(&name);
+        let unknown = self
+            .names
+            .iter()
+            .zip(&columns)
+            .filter(|(name, column)| is_unknown(name, column))
+            .map(|(h, _)| h.clone());
         Ok(Layout {
             compression,
             delimiter: self.delimiter,

@@ -9,6 +9,7 @@ pub mod records;
 pub mod row;
 pub mod rows;
 mod scan;
+pub mod split;
 mod tee;
 pub mod text;
 mod values;

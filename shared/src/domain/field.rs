@@ -92,6 +92,16 @@ impl Field {
     }
 }
 
+/// The columns that an export of rejects adds to those of the files. An import passes over them.
+pub const REJECT_COLUMNS: [&str; 6] = [
+    "onceload_file",
+    "onceload_record",
+    "onceload_line",
+    "onceload_reason",
+    "onceload_detail",
+    "onceload_raw",
+];
+
 /// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header. Letter by letter, by way of the
 /// capital: a final sigma, a long s and a sharp s are what their capitals are.
 pub fn fold(header: &str) -> String {

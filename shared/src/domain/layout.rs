@@ -50,7 +50,7 @@ pub struct Layout {
     pub columns: Vec<Option<Field>>,
     /// The header's columns as they are written.
     pub header: Vec<String>,
-    /// Those of them that hold no field.
+    /// Those of them that hold no field, without what an export of rejects has added.
     pub unknown: Vec<String>,
 }
 

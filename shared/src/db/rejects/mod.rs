@@ -74,6 +74,8 @@ COPY onceload.import_rejects (job_id, record_number, line_number, file_no, file,
 /// A reject as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredReject {
+    /// The number of its file.
+    pub file_no: i32,
     /// The key of its file.
     pub file: String,
     /// Its place below the header, from 1.
@@ -91,13 +93,15 @@ pub struct StoredReject {
 /// The rejects of a job, file by file in order of the records.
 pub struct RejectRows<'a>(BinaryRows<'a>);
 
-/// Begins to read the rejects of a job.
+/// Begins to read the rejects of a job. Those of a file that was mended and is not loaded yet are void.
 pub async fn read<'a>(tx: &'a Transaction<'_>, job: JobId) -> DbResult<RejectRows<'a>> {
-    let types = [Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::BYTEA];
+    let types = [Type::INT4, Type::TEXT, Type::INT8, Type::INT8, Type::TEXT, Type::TEXT, Type::BYTEA];
     let sql = format!(
         "-- rejects.read
-COPY (SELECT file, record_number, line_number, reason, detail, raw FROM onceload.import_rejects
-       WHERE job_id = '{job}' ORDER BY file, record_number) TO STDOUT WITH (FORMAT binary)"
+COPY (SELECT r.file_no, r.file, r.record_number, r.line_number, r.reason, r.detail, r.raw
+        FROM onceload.import_rejects r JOIN onceload.import_files f USING (job_id, file_no)
+       WHERE r.job_id = '{job}' AND f.records IS NOT NULL
+       ORDER BY r.file_no, r.record_number) TO STDOUT WITH (FORMAT binary)"
     );
     Ok(RejectRows(BinaryRows::read_binary(tx, "rejects.read", &sql, &types).await?))
 }
@@ -106,12 +110,13 @@ impl RejectRows<'_> {
     /// The next reject.
     pub async fn next(&mut self) -> DbResult<Option<StoredReject>> {
         Ok(self.0.next().await?.map(|row| StoredReject {
-            file: row.get(0),
-            record_number: row.get(1),
-            line_number: row.get(2),
-            reason: row.get(3),
-            detail: row.get(4),
-            raw: row.get(5),
+            file_no: row.get(0),
+            file: row.get(1),
+            record_number: row.get(2),
+            line_number: row.get(3),
+            reason: row.get(4),
+            detail: row.get(5),
+            raw: row.get(6),
         }))
     }
 }
