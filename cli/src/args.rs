@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Cancel(Job),
     /// Load the failed files of an import again
     Retry(Followed),
+    /// Replace a file of an import that failed or awaits approval by a corrected one, or leave it out
+    Mend(Mend),
     /// Delete the codes that an import inserted
     Rollback(Rollback),
     /// Count and compare the codes of a completed import again
@@ -103,6 +105,20 @@ pub(crate) struct Followed {
     /// Return as soon as it has started
     #[arg(long)]
     pub no_follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mend {
+    #[command(flatten)]
+    pub followed: Followed,
+    /// The file's name, key or number, as `status --files` shows it
+    pub file: String,
+    /// Upload this file and import it instead
+    #[arg(long, value_name = "PATH", required_unless_present = "leave_out", conflicts_with = "leave_out")]
+    pub with: Option<PathBuf>,
+    /// Import the other files without it
+    #[arg(long)]
+    pub leave_out: bool,
 }
 
 #[derive(Debug, Args)]
@@ -201,7 +217,7 @@ pub(crate) enum Kind {
     Duplicates,
     /// Every row with its status
     Report,
-    /// The rejected records unchanged, to correct and import again, and the reasons
+    /// The rejected records and the reasons in one file, to correct and import again
     Rejects,
     /// The codes that a rollback kept because they were claimed
     Claimed,
@@ -273,6 +289,9 @@ mod tests {
         assert!(Cli::try_parse_from(["onceload", "approve", "last", "--confirm"]).is_err());
         assert!(Cli::try_parse_from(["onceload", "approve"]).is_err(), "approve needs an import");
         assert!(Cli::try_parse_from(["onceload", "import"]).is_err());
+        assert!(Cli::try_parse_from(["onceload", "mend", "last", "a.csv"]).is_err(), "with what?");
+        let both = ["onceload", "mend", "last", "a.csv", "--with", "b.csv", "--leave-out"];
+        assert!(Cli::try_parse_from(both).is_err() && Cli::try_parse_from(&both[..6]).is_ok());
         assert!(Cli::try_parse_from(["onceload", "import", "a.csv", "--prefix", "uploads/"]).is_err());
     }
 

@@ -126,7 +126,13 @@ fn file_line(file: &Value) -> String {
         ),
         None => shown(file, "/error_message"),
     };
-    let mut lines = vec![format!("{:<9} {name}  {counts}", shown(file, "/status"))];
+    let replaces = shown(file, "/replaces");
+    let replaces = match replaces.rsplit('/').next() {
+        Some(old) if !old.is_empty() => format!(" (replaces {old})"),
+        _ => String::new(),
+    };
+    let (number, status) = (number(file, "/file_no"), shown(file, "/status").replace('_', " "));
+    let mut lines = vec![format!("{number:>4}  {status:<9} {name}{replaces}  {counts}")];
     lines.extend(findings::of_file(file));
     lines.join("\n")
 }

@@ -125,6 +125,12 @@ pub(crate) fn fail_if_unsuccessful(job: Value) -> Outcome<Value> {
             let end = if why.is_empty() { "." } else { ": " };
             let mut lines = vec![format!("The import is {status}{end}{why}")];
             lines.extend(findings::of_import(&job));
+            if words::number(&job, "/files/failed") > 0 {
+                let id = words::text(&job, "/job_id");
+                lines.push(format!(
+                    "\nCorrect a file:  onceload mend {id} <file> --with <corrected file>, or --leave-out"
+                ));
+            }
             let message = lines.join("\n");
             Err(Failure::new(Exit::ImportFailed, message).with(job))
         }

@@ -17,6 +17,7 @@ mod file_name;
 mod findings;
 mod follow;
 mod import;
+mod mend;
 mod terminal;
 mod upload;
 mod words;
@@ -70,6 +71,7 @@ fn run(cli: Cli) -> Outcome<Output> {
         Command::Approve(args) => commands::approve(&session, &args),
         Command::Cancel(args) => commands::cancel(&session, &args),
         Command::Retry(args) => commands::retry(&session, &args),
+        Command::Mend(args) => mend::mend(&session, &args),
         Command::Rollback(args) => commands::rollback(&session, &args),
         Command::Verify(args) => commands::verify(&session, &args),
         Command::Export(args) => export::export(&session, &args),

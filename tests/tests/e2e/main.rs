@@ -21,6 +21,7 @@ mod import {
     mod approval;
     mod end_to_end;
     mod killed;
+    mod mend;
     mod names;
     mod production_changed;
     mod queue;
@@ -44,6 +45,7 @@ mod http {
 mod command_line {
     mod import;
     mod maintenance;
+    mod mend;
     mod operator;
     mod shell;
 }

@@ -30,6 +30,7 @@ async fn mutating_routes(merchant: &Merchant) -> Vec<Route> {
     let upload = upload.body["upload_id"].as_str().expect("an upload").to_owned();
     let files = json!({ "merchant_id": merchant.id, "files": [key] });
     let migration = json!({ "merchant_id": merchant.id, "file": key, "mapping": { "code": "code" } });
+    let mend = json!({ "action": "replace", "key": key });
     let import = |verb: &str| format!("/imports/{job}/{verb}");
     let route = |method, path: &str, body, keyed| Route { method, path: path.to_owned(), body, keyed };
     // Most of these are refused before the state of the import matters.
@@ -41,6 +42,7 @@ async fn mutating_routes(merchant: &Merchant) -> Vec<Route> {
         route("POST", "/uploads", Some(declared), false),
         route("POST", &format!("/uploads/{upload}/complete"), Some(json!({})), false),
         route("POST", &import("approve"), Some(json!({ "confirm": "YES", "clean_count": 5 })), true),
+        route("POST", &import("files/1"), Some(mend), true),
         route("POST", &import("cancel"), None, true),
         route("POST", &import("retry"), None, true),
         route("POST", &import("rollback"), Some(json!({ "confirm": "DELETE" })), true),
@@ -73,10 +75,10 @@ async fn every_route_refuses_in_the_documented_order() {
 
         // A foreign or unknown id is reported before anything else.
         let segments: Vec<&str> = path.split('/').collect();
-        if let [_, first, id, last] = segments[..]
+        if let [_, first, id, rest @ ..] = &segments[..]
             && Uuid::try_parse(id).is_ok()
         {
-            let elsewhere = format!("/{first}/{strange}/{last}");
+            let elsewhere = format!("/{first}/{strange}/{}", rest.join("/"));
             assert_problem(&send(&elsewhere, &[], "{").await, 404, "not-found", &elsewhere);
         }
         if let Some(mut body) = body.clone().filter(|body| body["merchant_id"].is_string()) {
