@@ -48,5 +48,5 @@ async fn a_failed_file_and_a_waiting_import_are_mended() {
     let completed = merchant.wait_for_status(&job, "completed").await;
     assert_eq!(completed["verification"]["verified"], json!(true), "{completed:#}");
     assert_eq!((merchant.count_codes_of(&job).await, completed["attempt"].as_i64()), (40, Some(3)));
-    assert_eq!(merchant.wait_for_rest().await, 1);
+    assert_eq!(merchant.wait_for_rest().await, 3, "one execution per attempt");
 }
