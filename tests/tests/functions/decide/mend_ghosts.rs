@@ -172,6 +172,8 @@ async fn a_replacement_that_fails_is_replaced_itself() {
     let error = second.until(State::InsertCodes).await.error();
     assert!(error.message.starts_with("1 of 2 files rejected"), "{error}");
     assert_eq!(count_staged(&world, run.job, "OLD").await, 1);
+    let view = world.show(run.job).await;
+    assert_eq!((&view["counts"]["records"], &view["counts"]["clean"]), (&json!(1), &json!(null)), "of a.csv");
     run.mend(&world.actor, 2, Some(&world.correct("2.csv", "code\nNEW\n"))).await;
     let mut third = Run::of_job(&world.app, run.job, 3);
     third.finish(&world.actor).await.expect(State::Done);
