@@ -148,7 +148,7 @@ CREATE TABLE onceload.import_files (
     key           text COLLATE "C" NOT NULL,
     replaces      text COLLATE "C",                        -- the key of the file that a person replaced by this one
     version_id    text,                                    -- null: a bucket without versions; the etag pins it
-    etag          text        NOT NULL,
+    etag          text        NOT NULL,                    -- empty: there was no such object
     bytes         bigint      NOT NULL,
     status        text        NOT NULL DEFAULT 'pending',
     layout        jsonb,                                   -- compression, delimiter, columns, as the header said

@@ -55,7 +55,7 @@ fn upload_one(session: &Session, merchant: &str, path: &Path) -> Outcome<String>
     if path.is_dir() {
         return Err(Failure::new(Exit::Usage, format!("{} is a folder; name one file.", path.display())));
     }
-    let files = upload::list_files(&[path.to_owned()])?;
+    let (files, _) = upload::list_files(&[path.to_owned()])?;
     let size = files.iter().map(|file| file.size).sum();
     session.print_note(&format!("Uploading {}, {}", words::files(1), bytes(size)));
     let batch = uuid::Uuid::now_v7().to_string();

@@ -39,7 +39,7 @@ impl Run {
         let change = match by {
             Some(key) => {
                 let object = self.app.objects().head(key, None).await.expect("S3");
-                Change::Replace(object.unwrap_or_else(|| panic!("nothing under {key}")))
+                Change::Replace(object.unwrap_or_else(|fault| panic!("{key}: {fault}")))
             }
             None => Change::LeaveOut,
         };

@@ -1,12 +1,12 @@
 //! Freezes the files of an import: which objects, in which versions, is decided once.
 
-use crate::headers::record_rejected;
 use crate::input::read;
 use crate::manifest;
 use serde_json::{Value, json};
 use shared::db::jobs::{self, Job};
 use shared::db::{Limits, files};
 use shared::domain::ids::JobId;
+use shared::domain::object::FrozenObject;
 use shared::domain::source::{Source, StartRequest};
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
@@ -61,7 +61,7 @@ async fn write(app: &App, job: &Job, found: &Resolved, fingerprint: &str) -> Ste
     }
 }
 
-fn name_active(other: Option<JobId>) -> StepError {
+pub(crate) fn name_active(other: Option<JobId>) -> StepError {
     match other {
         Some(other) => StepError::new(
             StepErrorKind::ImportInProgress,
@@ -71,14 +71,12 @@ fn name_active(other: Option<JobId>) -> StepError {
     }
 }
 
-/// Looks the objects up, in order of their keys.
+/// Looks the objects up, in order of their keys. One that can't be had has its place: reading the headers says why.
 async fn find_objects(app: &App, job: &Job, source: &Source) -> StepResult<Resolved> {
     // An upload is imported in the version that its event names; everything else as it is now.
     let version = job.source_info.version_id.as_deref();
-    let found = resolve::resolve(app.objects(), source, version).await?;
-    if found.faults.is_empty() {
-        return Ok(found);
-    }
-    let of = found.objects.len() + found.faults.len();
-    Err(record_rejected(app, job, found.faults, of).await)
+    let mut found = resolve::resolve(app.objects(), source, version).await?;
+    found.objects.extend(found.faults.drain(..).map(|fault| FrozenObject::missing(fault.file)));
+    found.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    Ok(found)
 }

@@ -9,17 +9,20 @@ use shared::domain::layout::Layout;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
 use shared::source::inspect::{Inspected, inspect};
+use std::collections::BTreeMap;
 
 /// Range requests under way at a time.
 const READS: usize = 8;
 /// With more files than this the heads alone are sample enough.
 const PROBED_FILES: usize = 200;
 
-/// Reads the headers of these files, keeps the layouts, and returns a sample of their codes. `of`: the files of the import.
+/// Reads the headers of these files, keeps the layouts, and returns a sample of their codes. `missing`: those that
+/// can't be had; `of`: the files of the import.
 pub(crate) async fn inspect_all(
     app: &App,
     job: &Job,
     listed: &[&ImportFile],
+    missing: &BTreeMap<i32, Fault>,
     of: usize,
 ) -> StepResult<Vec<String>> {
     let probe = listed.len() <= PROBED_FILES;
@@ -27,8 +30,10 @@ pub(crate) async fn inspect_all(
     let is_folder = job.source_info.request.contains_key("prefix");
     let inspected: Vec<_> = stream::iter(listed)
         .map(|file| async move {
-            let misnamed = Fault::unknown_name(&file.object.key).filter(|_| is_folder);
-            let inspected = match misnamed {
+            // A person has named what replaces a file.
+            let misnamed =
+                Fault::unknown_name(&file.object.key).filter(|_| is_folder && file.replaces.is_none());
+            let inspected = match missing.get(&file.file_no).cloned().or(misnamed) {
                 Some(fault) => Err(fault),
                 None => inspect(app.objects(), &file.object, &job.mapping, probe).await?,
             };
@@ -71,7 +76,7 @@ pub(crate) async fn inspect_all(
 }
 
 /// Notes the faults on the job, and returns the error that names them.
-pub(crate) async fn record_rejected(app: &App, job: &Job, faults: Vec<FileFault>, of: usize) -> StepError {
+async fn record_rejected(app: &App, job: &Job, faults: Vec<FileFault>, of: usize) -> StepError {
     let noted = async {
         let connection = app.db.connection().await?;
         // `false`: the attempt is over. Then the state machine learns it from the next step.

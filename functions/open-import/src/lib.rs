@@ -7,6 +7,7 @@ mod headers;
 mod input;
 mod line;
 mod manifest;
+mod missing;
 mod staging;
 mod start;
 mod upload;
@@ -78,17 +79,21 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
         return Err(StepError::new(StepErrorKind::StagingLost, message));
     }
     let job = if job.frozen { job } else { freeze::freeze(app, &job).await? };
-    let listed = list_files(app, &job).await?;
+    let mut listed = list_files(app, &job).await?;
+    let missing = missing::look_again(app, &job, &listed).await?;
+    if missing.any_found {
+        listed = list_files(app, &job).await?;
+    }
     let taken: Vec<&ImportFile> = listed.iter().filter(|file| !file.is_left_out()).collect();
     let split_points = match &job.split_points {
         Some(points) => {
             // Only files that replace others are new.
             let new: Vec<&ImportFile> = taken.iter().copied().filter(|file| file.layout.is_none()).collect();
-            headers::inspect_all(app, &job, &new, taken.len()).await?;
+            headers::inspect_all(app, &job, &new, &missing.faults, taken.len()).await?;
             points.clone()
         }
         None => {
-            let sample = headers::inspect_all(app, &job, &taken, taken.len()).await?;
+            let sample = headers::inspect_all(app, &job, &taken, &missing.faults, taken.len()).await?;
             buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&taken)))
         }
     };

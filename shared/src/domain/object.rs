@@ -7,10 +7,22 @@ pub struct FrozenObject {
     pub key: String,
     /// `None` in a bucket without versions, where the etag pins it.
     pub version_id: Option<String>,
-    /// S3's entity tag, in quotes.
+    /// S3's entity tag, in quotes; empty: there is no such object.
     pub etag: String,
     /// Its size.
     pub bytes: i64,
+}
+
+impl FrozenObject {
+    /// The place of an object that does not exist.
+    pub fn missing(key: String) -> Self {
+        Self { key, version_id: None, etag: String::new(), bytes: 0 }
+    }
+
+    /// Whether there was no such object.
+    pub fn is_missing(&self) -> bool {
+        self.etag.is_empty()
+    }
 }
 
 /// A source whose objects are known, each in one version.

@@ -40,15 +40,17 @@ pub(crate) async fn mend_file(
     let file_no: i32 = file_no.parse().map_err(|_| Problem::not_found())?;
     let key = read_replacement(found.view.merchant_id, request)?;
     let object = match &key {
-        Some(key) => app.objects().head(key, None).await?,
+        Some(key) => Some(app.objects().head(key, None).await?),
         None => None,
     };
     once(app, caller, async |tx| {
         let change = match (&key, object) {
-            (None, _) => Change::LeaveOut,
-            (Some(_), Some(object)) => Change::Replace(object),
+            (_, None) => Change::LeaveOut,
+            (_, Some(Ok(object))) => Change::Replace(object),
             // Said here: a request that was answered before gets that answer, whatever has become of the object.
-            (Some(key), None) => return Err(at_key(format!("There is no object {key}. Upload it first."))),
+            (key, Some(Err(fault))) => {
+                return Err(at_key(format!("{}: {fault}.", key.as_deref().unwrap_or_default())));
+            }
         };
         match mend(tx, caller, job, file_no, &change).await? {
             Mended::Decided(decision) => answer(tx, caller, job, decision, "mended").await,

@@ -17,6 +17,7 @@ statements! {
     "files":
     FAILED = "failed";
     FIND = "find";
+    FOUND = "found";
     FREEZE = "freeze";
     LEAVE_OUT = "leave_out";
     LIST = "list";
@@ -176,6 +177,16 @@ pub async fn insert(on: &dyn Session, job: JobId, objects: &[FrozenObject]) -> D
     let bytes: Vec<i64> = objects.iter().map(|object| object.bytes).collect();
     let written = FREEZE.run_many(on, &[&job, &numbers, &keys, &versions, &etags, &bytes]).await?;
     check_all_written(FREEZE.name, written, objects.len())
+}
+
+/// Freezes a file that was missing. `false`: it is frozen already.
+pub async fn freeze_missing(
+    on: &dyn Session,
+    job: JobId,
+    file_no: i32,
+    object: &FrozenObject,
+) -> DbResult<bool> {
+    FOUND.run_guarded(on, &[&job, &file_no, &object.version_id, &object.etag, &object.bytes]).await
 }
 
 /// Keeps what the headers said, by the files' numbers.

@@ -18,7 +18,7 @@ pub use decide::{
 pub use line::{find_lost_wakes, hand_over, join_line, leave_line, record_woken, take_lease};
 pub use open::{
     NewJob, Registered, add_errors, adopt, append_error, find_active_source, find_by_execution, freeze,
-    is_active_source, register, set_source, set_split_points, set_staging_created,
+    freeze_again, is_active_source, register, set_source, set_split_points, set_staging_created,
 };
 pub use rollback::{RollbackState, find_rollback, record_rolled_back};
 pub use start::{Entry, Start, find_holder, insert_queued, supersede};

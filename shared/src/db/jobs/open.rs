@@ -131,6 +131,12 @@ pub async fn freeze(
     sql::FREEZE.run_guarded(on, &[&job.id, &job.attempt, &fingerprint, &shown]).await
 }
 
+/// Keeps the fingerprint of a source that has changed, because objects were found that were missing. `false`: the attempt is
+/// over. Refused as `freeze` is.
+pub async fn freeze_again(on: &dyn Session, job: &Job, fingerprint: &str) -> DbResult<bool> {
+    sql::FREEZE_AGAIN.run_guarded(on, &[&job.id, &job.attempt, &fingerprint]).await
+}
+
 /// Whether an error says that another job imports the same source.
 pub fn is_active_source(error: &DbError) -> bool {
     error.constraint() == Some(ACTIVE_SOURCE)

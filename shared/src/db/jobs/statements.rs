@@ -22,6 +22,7 @@ statements! {
     FIND_BY_EXECUTION = "find_by_execution";
     FIND_START = "find_start";
     FREEZE = "freeze";
+    FREEZE_AGAIN = "freeze_again";
     HAND_OVER = "hand_over";
     HOLDER = "holder";
     IDENTITIES = "identities";

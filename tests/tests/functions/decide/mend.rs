@@ -217,6 +217,45 @@ async fn a_file_whose_header_was_at_fault_is_mended() {
     assert_eq!(replaced, b, "what the import was started with");
 }
 
+/// Its place is kept, whether it comes late or another takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_missing_is_mended_or_found_by_a_retry() {
+    let world = World::new().await;
+    let a = world.upload("a.csv", "code\nA1\nSAME\n");
+    let (b, c) = (world.key_under_stage("b.csv"), world.key_under_stage("c.csv"));
+    let d = world.upload("d.csv", "serial\n1\n");
+    let mut run = world.import_objects(&[&a, &b, &c, &d]);
+    let error = run.until(State::Done).await.error();
+    assert!(error.message.starts_with("3 of 4 files rejected: "), "all at once: {error}");
+    assert!(error.message.contains(&format!("{b}: missing_object")), "{error}");
+    run.job = JobId(world.db.value("SELECT id FROM onceload.codes_import_jobs").await.parse().unwrap());
+    assert_eq!(read_files(&world, run.job).await, ["1 pending", "2 failed", "3 failed", "4 failed"]);
+
+    assert!(is_taken(&run.mend(&world.actor, 4, None).await));
+    let better = world.correct("b.csv", "code\nB1\nSAME\n");
+    assert!(is_taken(&run.mend(&world.actor, 2, Some(&better)).await));
+    let before = world.read_job(run.job).await["source_fingerprint"].clone();
+    // The third one comes late.
+    world.upload("c.csv", "code\nC1\n");
+    assert!(matches!(run.retry(&world.actor).await, Decision::Taken { .. }));
+    let mut second = Run::of_job(&world.app, run.job, 2);
+    second.until(State::LoadFiles).await.expect(State::LoadFiles);
+    assert_eq!(second.files, [1, 2, 3, 4]);
+    assert_ne!(world.read_job(run.job).await["source_fingerprint"], before);
+    // It is frozen now.
+    world.upload("c.csv", "code\nLATER\n");
+    second.finish(&world.actor).await.expect(State::Done);
+    assert_eq!(read_codes(&world).await, ["A1", "B1", "C1", "SAME"]);
+    assert_eq!(
+        read_files(&world, run.job).await,
+        ["1 loaded 2 2 0", "2 loaded 2 2 0", "3 loaded 1 1 0", "4 left_out 0 0 0"]
+    );
+    // The same files again are another import, which finds them imported.
+    let mut again = world.import_objects(&[&a, &better, &c]);
+    again.until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(world.read_job(again.job).await["total_codes_to_insert"], 1, "LATER");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_staging_was_cleared_a_mend_loads_every_file_again() {
     let world = World::new().await;
