@@ -170,7 +170,7 @@ async fn exports_are_listed_with_links() {
         (2, &json!("ready"), &json!(1)),
         "{ready:#?}"
     );
-    assert_eq!(ready[1]["files"].as_array().unwrap().len(), 2);
+    assert_eq!(ready[1]["files"].as_array().unwrap().len(), 1);
     let url = ready[0]["files"][0]["url"].as_str().unwrap().to_owned();
     let key = ready[0]["files"][0]["key"].as_str().unwrap().to_owned();
     let fetched = tokio::task::spawn_blocking(move || {
