@@ -124,7 +124,7 @@ fn file_line(file: &Value) -> String {
             count(number(file, "/rejected")),
             count(number(file, "/skipped"))
         ),
-        None => shown(file, "/error_message"),
+        None => words::error_message(file),
     };
     let replaces = shown(file, "/replaces");
     let replaces = match replaces.rsplit('/').next() {

@@ -121,7 +121,7 @@ pub(crate) fn has_ended(status: &str) -> bool {
 pub(crate) fn fail_if_unsuccessful(job: Value) -> Outcome<Value> {
     match words::text(&job, "/status") {
         status @ ("failed" | "cancelled" | "expired") => {
-            let why = words::shown(&job, "/error_message");
+            let why = words::error_message(&job);
             let end = if why.is_empty() { "." } else { ": " };
             let mut lines = vec![format!("The import is {status}{end}{why}")];
             lines.extend(findings::of_import(&job));

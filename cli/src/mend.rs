@@ -6,7 +6,7 @@ use crate::commands::{Session, show};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::follow::{fail_if_unsuccessful, is_at_rest};
 use crate::upload;
-use crate::words::{self, bytes, number, shown, text};
+use crate::words::{self, bytes, error_message, number, shown, text};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub(crate) fn mend(session: &Session, args: &Mend) -> Outcome<Output> {
         let left = words::files(number(&mended, "/files/failed"));
         let text = format!(
             "The import goes on when the last failed file is mended or left out; {left} to go.\n{}",
-            shown(&mended, "/error_message")
+            error_message(&mended)
         );
         return Ok(Output { text, document: mended });
     }

@@ -59,6 +59,29 @@ pub(crate) fn number(job: &Value, pointer: &str) -> i64 {
     job.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
 
+/// Why an import or a file failed. Files are named without the prefix of the batch that the command line made.
+pub(crate) fn error_message(of: &Value) -> String {
+    without_batch(&shown(of, "/error_message"))
+}
+
+/// `uploads/<merchant>/<batch>/a.csv: ...` -> `a.csv: ...`
+fn without_batch(message: &str) -> String {
+    let mut parts = message.split("uploads/");
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut ids = part.splitn(3, '/');
+        let is_id = |id: Option<&str>| id.is_some_and(|id| uuid::Uuid::try_parse(id).is_ok());
+        match (is_id(ids.next()) && is_id(ids.next()), ids.next()) {
+            (true, Some(rest)) => short.push_str(rest),
+            _ => {
+                short.push_str("uploads/");
+                short.push_str(part);
+            }
+        }
+    }
+    short
+}
+
 /// The progress of an import in one line.
 pub(crate) fn progress(job: &Value) -> String {
     let mut line = String::from(match (text(job, "/status"), text(job, "/phase")) {
@@ -143,8 +166,8 @@ pub(crate) fn summary(job: &Value) -> String {
     if let Some(verified) = verified.filter(|_| text(job, "/status") != "rolled_back") {
         lines.push(format!("verified: {}", if verified { "yes" } else { "NO" }));
     }
-    if let Some(error) = job["error_message"].as_str() {
-        lines.push(terminal::part(error));
+    if job["error_message"].is_string() {
+        lines.push(error_message(job));
     }
     lines.extend(findings::of_import(job));
     lines.join("\n")
@@ -166,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn messages_name_files_without_the_batch() {
+        let id = "0197a3c0-0000-7000-8000-00000000000a";
+        let message =
+            format!("2 of 3: uploads/{id}/{id}/a.csv: bad; uploads/{id}/b.csv: bad; uploads/x/{id}/c.csv");
+        assert_eq!(
+            without_batch(&message),
+            format!("2 of 3: a.csv: bad; uploads/{id}/b.csv: bad; uploads/x/{id}/c.csv")
+        );
+    }
+
+    #[test]
     fn progress_and_summary_show_only_what_is_known() {
         let job = json!({ "job_id": "j", "status": "loading", "phase": "loading", "rate": 1234.5, "eta_seconds": 61.0,
             "files": { "total": 63, "loaded": 4 }, "bytes": { "total": 2000, "done": 500 },
@@ -176,6 +210,11 @@ mod tests {
             summary.contains("records") && !summary.contains("clean"),
             "an unknown count is left out: {summary}"
         );
+        let verified = |status: &str| {
+            let job = json!({ "job_id": "j", "status": status, "verification": { "verified": true } });
+            super::summary(&job).contains("verified: yes")
+        };
+        assert!(verified("completed") && !verified("rolled_back"));
         let job = json!({ "job_id": "j", "status": "completed", "phase": "rolling_back", "rate": 10.0, "eta_seconds": 1.0 });
         assert_eq!(progress(&job), "rolling back, 10 rows/s, 1 s left");
     }

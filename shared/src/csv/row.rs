@@ -3,6 +3,7 @@
 //! The grammar of each field is the contract of docs/ARCHITECTURE.md ("What a record may hold").
 //! Nothing here allocates for a row that is good: the row borrows from the record.
 
+use super::text::show_invisible;
 use super::values::{parse_date, parse_points, parse_price};
 use crate::domain::field::Field;
 use crate::domain::ids::MerchantId;
@@ -146,9 +147,9 @@ fn reject(reason: RejectReason, field: Field, value: &[u8]) -> Reject {
     Reject { reason, detail: format!("{} is `{}`", field.as_str(), shown(value)) }
 }
 
-/// The start of a value, fit for a message.
+/// The start of a value, fit for a message: nothing in it acts on a terminal.
 fn shown(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&value[..value.len().min(100)]).into_owned();
+    let text = show_invisible(&String::from_utf8_lossy(&value[..value.len().min(100)]));
     if value.len() > 100 { format!("{text}... ({} bytes)", value.len()) } else { text }
 }
 

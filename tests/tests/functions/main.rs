@@ -78,6 +78,7 @@ mod sweep {
 mod import {
     mod end_to_end;
     mod history;
+    mod progress;
     mod state_machine;
 }
 mod http {

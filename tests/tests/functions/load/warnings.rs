@@ -135,6 +135,16 @@ fn a_sample_is_short_and_safe_to_print() {
     assert!(warn(&header).iter().all(|warning| warning.len() < SAMPLE_BYTES + 40), "{:?}", warn(&header));
 }
 
+#[tokio::test]
+async fn what_is_said_of_a_reject_is_safe_to_print() {
+    let text = "code,points\nA,\u{1b}[2J\u{9b}\u{202e}\n";
+    let layout = read_layout(text.as_bytes(), true, Compression::None, &Mapping::new()).await.expect(text);
+    let source = Box::pin(Cursor::new(text.as_bytes().to_vec()));
+    let mut rows = Rows::new(source, &layout, MerchantId(Uuid::from_u128(0xabc)), 100);
+    assert!(rows.next().await.expect(text));
+    assert_eq!(rows.row().expect_err(text).detail, "points is `\\u{1b}[2J\\u{9b}\\u{202e}`");
+}
+
 async fn get(world: &World, path: &str) -> Value {
     let answer = request("GET", path, Some(&subject(&world.actor)), "");
     let answer = receive(import_jobs::handle(world.app.clone(), answer).await);
