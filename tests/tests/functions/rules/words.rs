@@ -1,7 +1,9 @@
 //! Words that stand in rows and answers are read back from their names.
 
+use serde_json::json;
 use shared::domain::phase::Phase;
 use shared::domain::task::{Action, ClaimedCodes, ExportKind, TaskStatus};
+use shared::domain::warning::WarningReason;
 
 #[test]
 fn every_phase_is_read_back_from_its_name() {
@@ -20,4 +22,45 @@ fn every_word_of_a_task_is_read_back_from_its_name() {
     assert_eq!(ClaimedCodes::by_name("burn"), None);
     assert_eq!(Action::Rollback.to_string(), "rollback");
     assert_eq!(TaskStatus::by_name("done"), Some(TaskStatus::Done));
+}
+
+/// The names in `match self { Self::A => "a" }`.
+fn names(source: &str) -> Vec<&str> {
+    source
+        .lines()
+        .filter_map(|line| line.split_once("=> \"")?.1.split_once('"'))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// An operator reads the words in the README, an engineer in docs/ARCHITECTURE.md, a client in docs/openapi.yaml.
+#[test]
+fn every_reject_fault_and_warning_is_documented() {
+    let readme = include_str!("../../../../README.md");
+    let architecture = include_str!("../../../../docs/ARCHITECTURE.md");
+    let api = include_str!("../../../../docs/openapi.yaml");
+    let is_name =
+        |name: &&str| name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit());
+    let rejects = names(include_str!("../../../../shared/src/domain/row.rs"));
+    let faults = names(include_str!("../../../../shared/src/domain/fault.rs")).into_iter().filter(is_name);
+    let listed = api.lines().find(|line| line.contains("enum: [absent_columns")).expect("the warnings");
+    let warnings: Vec<&str> =
+        listed.trim().trim_start_matches("enum: [").trim_end_matches(']').split(", ").collect();
+    assert!(
+        warnings.iter().all(|name| serde_json::from_value::<WarningReason>(json!(name)).is_ok()),
+        "{warnings:?}"
+    );
+    assert_eq!((rejects.len(), warnings.len()), (12, WarningReason::COUNT), "{rejects:?}");
+    for name in rejects.into_iter().chain(warnings).chain(["nothing_staged"]) {
+        let quoted = format!("`{name}`");
+        assert!(readme.contains(&quoted) && architecture.contains(&quoted), "{name}");
+    }
+    let listed = api.lines().find(|line| line.contains("enum: [empty_file")).expect("the faults");
+    for name in faults {
+        let quoted = format!("`{name}`");
+        assert!(
+            readme.contains(&quoted) && architecture.contains(&quoted) && listed.contains(name),
+            "{name}"
+        );
+    }
 }
