@@ -15,6 +15,7 @@ CREATE TABLE onceload.codes_import_jobs (
     cancel_requested_at  timestamptz,
     awaiting_since       timestamptz,
     approved_at          timestamptz,
+    asked_at             timestamptz,                              -- a person was told that the merchant is busy: the lease is kept for them
     approved_by          uuid        REFERENCES onceload.users,
     inserted_at          timestamptz,                              -- the codes are in, whatever happens after
     completed_at         timestamptz,

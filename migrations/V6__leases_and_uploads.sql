@@ -71,6 +71,18 @@ CREATE FUNCTION onceload.lock_line(merchant uuid) RETURNS void LANGUAGE sql VOLA
     SELECT pg_advisory_xact_lock(hashtextextended('onceload line ' || merchant::text, 0))
 $$;
 
+CREATE INDEX codes_import_jobs_asked ON onceload.codes_import_jobs (merchant_id, asked_at) WHERE asked_at IS NOT NULL;
+
+-- Who takes the lease once it is free. A person who was told that the merchant is busy (a retry, a mend, a rollback) goes before
+-- uploads: for 20 seconds after each time they ask, the lease stays free for them. The sweep ends a pause that nobody has used.
+CREATE FUNCTION onceload.next_to_go(merchant uuid) RETURNS uuid LANGUAGE sql STABLE AS $$
+    SELECT j.id FROM onceload.codes_import_jobs j
+     WHERE j.id = onceload.next_in_line(merchant)
+       AND (j.approved_at IS NOT NULL
+            OR NOT EXISTS (SELECT FROM onceload.codes_import_jobs a
+                            WHERE a.merchant_id = merchant AND a.asked_at > clock_timestamp() - interval '20 seconds'))
+$$;
+
 -- If nobody has the merchant's lease, the next in line goes on: an approved import gets the lease here, an upload is woken and
 -- takes it. The message is delivered right after the commit.
 CREATE FUNCTION onceload.hand_over_lease(merchant uuid) RETURNS void LANGUAGE plpgsql AS $$
@@ -82,7 +94,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT j.id, j.status, j.attempt, j.task_token INTO next
-      FROM onceload.codes_import_jobs j WHERE j.id = onceload.next_in_line(merchant);
+      FROM onceload.codes_import_jobs j WHERE j.id = onceload.next_to_go(merchant);
     -- Without a token it is awake: on its way to take the lease, or to sleep, where it comes by here.
     IF next.task_token IS NULL THEN
         RETURN;

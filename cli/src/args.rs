@@ -123,7 +123,7 @@ pub(crate) struct Mend {
 
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// Files, or folders of .csv, .csv.gz and .csv.zst files
+    /// Files, or folders of .csv, .tsv and .txt files; .gz or .zst may follow
     #[arg(required_unless_present = "prefix", conflicts_with = "prefix", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Use the files under this prefix of the bucket, such as a batch that was checked

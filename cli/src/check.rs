@@ -42,8 +42,7 @@ pub(crate) fn check(session: &Session, args: &Check) -> Outcome<Output> {
         let message = format!("{}\n\nNone of the records can be imported.", lines.join("\n"));
         return Err(Failure::new(Exit::ImportFailed, message).with(checked));
     }
-    let map: String =
-        args.source.map.iter().map(|(field, header)| format!(" --map '{field}={header}'")).collect();
+    let map = map_options(args.source.map.iter().map(|(field, header)| (field.as_str(), header.as_str())));
     lines.push(format!(
         "\nImport them:  onceload import --prefix {}{}",
         terminal::part(&prefix),
@@ -104,4 +103,22 @@ fn describe(file: &Value, lines: &mut Vec<String>) {
         lines.push(format!("  line {line} rejected: {reason}, {detail}"));
     }
     lines.extend(findings::of_file(file));
+}
+
+/// ` --map 'code=Voucher'`, as a shell takes it.
+pub(crate) fn map_options<'a>(mapping: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    mapping
+        .map(|(field, header)| format!(" --map '{}'", format!("{field}={header}").replace('\'', "'\\''")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_of_a_mapping_can_be_pasted() {
+        let mapping = [("code", "Voucher"), ("points", "Vou'cher")];
+        assert_eq!(map_options(mapping.into_iter()), r" --map 'code=Voucher' --map 'points=Vou'\''cher'");
+    }
 }

@@ -3,6 +3,7 @@
 use crate::Output;
 use crate::api;
 use crate::args::{Export, Kind};
+use crate::check::map_options;
 use crate::commands::Session;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::terminal;
@@ -58,6 +59,11 @@ pub(crate) fn export(session: &Session, args: &Export) -> Outcome<Output> {
     }
     if lines.is_empty() {
         lines.push(format!("The {kind} export has no files."));
+    } else if args.kind == Kind::Rejects {
+        // Its columns have the headers of the files, so the same mapping says what they are.
+        let mapping = job["source"]["mapping"].as_object().into_iter().flatten();
+        let map = map_options(mapping.filter_map(|(field, header)| Some((field.as_str(), header.as_str()?))));
+        lines.push(format!("\nCorrect it, then import it:  onceload import <file>{}", terminal::part(&map)));
     }
     Ok(Output { text: lines.join("\n"), document: json!({ "job_id": id, "export": export }) })
 }

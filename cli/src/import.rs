@@ -24,7 +24,13 @@ pub(crate) fn upload_files(session: &Session, source: &Source) -> Outcome<Upload
     let merchant = session.config.merchant()?.to_owned();
     let mut request = Map::from_iter([("merchant_id".to_owned(), json!(merchant))]);
     if !source.map.is_empty() {
-        let mapping: Map<String, Value> = source.map.iter().map(|(f, h)| (f.clone(), json!(h))).collect();
+        let mut mapping = Map::new();
+        for (field, header) in &source.map {
+            if mapping.insert(field.clone(), json!(header)).is_some() {
+                let message = format!("--map names the field `{}` twice. Keep one.", terminal::part(field));
+                return Err(Failure::new(Exit::Usage, message));
+            }
+        }
         request.insert("mapping".into(), Value::Object(mapping));
     }
     if let Some(prefix) = &source.prefix {

@@ -42,10 +42,12 @@ pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<(Vec<Local>, Vec<String>)
         for entry in std::fs::read_dir(path).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?.path();
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
-            if entry.is_file() && FileName::of(&name) == FileName::Importable {
-                inside.push(inspect(&entry)?);
-            } else {
+            if !entry.is_file() || FileName::of(&name) != FileName::Importable {
                 passed_over.push(name.into_owned());
+            } else if std::fs::metadata(&entry).map_err(unreadable)?.len() == 0 {
+                passed_over.push(format!("{name} (empty)"));
+            } else {
+                inside.push(inspect(&entry)?);
             }
         }
         if inside.is_empty() {
@@ -366,17 +368,17 @@ mod tests {
     fn a_folder_stands_for_its_csv_files_ordered_by_name() {
         let folder = std::env::temp_dir().join(format!("onceload-cli-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir_all(folder.join("sub")).expect("a folder");
-        for name in ["b.csv", "a.CSV.gz", "c.tsv.zst", "manifest.json", "._b.csv", "sub/d.csv"] {
+        std::fs::write(folder.join("e.csv"), "").expect("an empty file");
+        for name in ["b.csv", "a.CSV.gz", "c.tsv.zst", "manifest.json", "._b.csv", ".h.csv", "sub/d.csv"] {
             std::fs::write(folder.join(name), "code\nA\n").expect("a file");
         }
         let (found, passed_over) = list_files(std::slice::from_ref(&folder)).expect("files");
         let names: Vec<&str> = found.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["a.CSV.gz", "b.csv", "c.tsv.zst"]);
-        assert_eq!(passed_over, ["._b.csv", "manifest.json", "sub"]);
+        assert_eq!(passed_over, ["._b.csv", ".h.csv", "e.csv (empty)", "manifest.json", "sub"]);
         let twice = list_files(&[folder.clone(), folder.join("b.csv")]).expect_err("twice");
         assert!(twice.message.contains("b.csv"), "{twice}");
-        std::fs::write(folder.join("e.csv"), "").expect("a file");
-        assert!(list_files(std::slice::from_ref(&folder)).expect_err("empty").message.contains("e.csv"));
+        assert!(list_files(&[folder.join("e.csv")]).expect_err("empty").message.contains("e.csv"));
         assert!(list_files(&[folder.join("none.csv")]).is_err());
         std::fs::remove_dir_all(&folder).expect("removed");
     }

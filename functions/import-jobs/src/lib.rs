@@ -18,8 +18,9 @@ use decide::routes as decisions;
 use lambda_http::{Request, RequestExt};
 use maintain::routes as maintenance;
 use mend::routes::mend_file;
+use shared::db::jobs;
 use shared::domain::ids::JobId;
-use shared::http::{Answer, Problem, identify_caller};
+use shared::http::{Answer, Caller, Problem, identify_caller};
 use shared::lambda::App;
 use uuid::Uuid;
 
@@ -41,13 +42,21 @@ pub async fn handle(app: App, request: Request) -> Answer {
 
         ("POST", ["imports", id, "approve"]) => decisions::approve(app, caller, job_id(id)?, request).await,
         ("POST", ["imports", id, "cancel"]) => decisions::cancel(app, caller, job_id(id)?).await,
-        ("POST", ["imports", id, "retry"]) => decisions::retry(app, caller, job_id(id)?).await,
+        ("POST", ["imports", id, "retry"]) => {
+            let job = job_id(id)?;
+            let answer = decisions::retry(app, caller, job).await;
+            keep_turn(app, caller, job, answer).await
+        }
         ("POST", ["imports", id, "files", file_no]) => {
-            mend_file(app, caller, job_id(id)?, file_no, request).await
+            let job = job_id(id)?;
+            let answer = mend_file(app, caller, job, file_no, request).await;
+            keep_turn(app, caller, job, answer).await
         }
 
         ("POST", ["imports", id, "rollback"]) => {
-            maintenance::rollback(app, caller, job_id(id)?, request).await
+            let job = job_id(id)?;
+            let answer = maintenance::rollback(app, caller, job, request).await;
+            keep_turn(app, caller, job, answer).await
         }
         ("POST", ["imports", id, "verify"]) => maintenance::verify(app, caller, job_id(id)?).await,
         ("POST", ["imports", id, "exports"]) => maintenance::export(app, caller, job_id(id)?, request).await,
@@ -56,6 +65,17 @@ pub async fn handle(app: App, request: Request) -> Answer {
         }
         _ => Err(Problem::not_found()),
     }
+}
+
+/// Whoever is told that the merchant is busy goes before the uploads that wait, if they ask again as soon as `Retry-After` says.
+async fn keep_turn(app: &App, caller: &Caller, job: JobId, answer: Answer) -> Answer {
+    if let Err(problem) = &answer
+        && problem.name == problems::MERCHANT_BUSY
+    {
+        let connection = app.db.connection().await?;
+        jobs::keep_turn(&connection, &caller, job).await?;
+    }
+    answer
 }
 
 fn job_id(segment: &str) -> Result<JobId, Problem> {

@@ -5,10 +5,13 @@ use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::http::Problem;
 
+/// The problem of a merchant whose lease another import has.
+pub(crate) const MERCHANT_BUSY: &str = "merchant-busy";
+
 /// 409: another import of the merchant works.
 pub(crate) fn merchant_busy(by: Option<JobId>) -> Problem {
     let detail = "Another import of this merchant is working. Try again when it waits or has ended.";
-    busy("merchant-busy", by, detail)
+    busy(MERCHANT_BUSY, by, detail)
 }
 
 /// 409: the user who started the job has another import that works.

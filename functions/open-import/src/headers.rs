@@ -71,7 +71,9 @@ pub(crate) async fn inspect_all(
         return Err(record_rejected(app, job, named, of).await);
     }
     let connection = app.db.connection().await?;
-    files::set_layouts(&connection, job.id, &layouts).await?;
+    if !files::set_layouts(&connection, job.id, job.attempt, &layouts).await? {
+        return Err(jobs::explain_refusal(&connection, job.id, job.attempt, job.status).await);
+    }
     Ok(sample)
 }
 

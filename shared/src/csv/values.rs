@@ -42,11 +42,14 @@ pub(super) fn parse_date(bytes: &[u8]) -> Option<i64> {
     let month = u32::try_from(parse_number(&[m0, m1])?).ok()?;
     let day = u32::try_from(parse_number(&[d0, d1])?).ok()?;
     let midnight = chrono::NaiveDate::from_ymd_opt(year, month, day)?.and_hms_opt(0, 0, 0)?.and_utc();
-    if year == 0 {
-        return None;
-    }
-    Some(midnight.timestamp_micros() + if time.is_empty() { 0 } else { parse_time(time)? })
+    let micros = midnight.timestamp_micros() + if time.is_empty() { 0 } else { parse_time(time)? };
+    // In UTC: an offset may lead into another year.
+    (FIRST_MICROS..=LAST_MICROS).contains(&micros).then_some(micros)
 }
+
+/// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z, in microseconds since 1970.
+const FIRST_MICROS: i64 = -62_135_596_800_000_000;
+const LAST_MICROS: i64 = 253_402_300_799_999_999;
 
 fn parse_time(bytes: &[u8]) -> Option<i64> {
     let clock = bytes.strip_prefix(b"T").or_else(|| bytes.strip_prefix(b" "))?;
@@ -102,6 +105,9 @@ mod tests {
             ("1970-01-01 01:00:00+01:00", 0),
             ("1970-01-01T00:00:00.5-0030", 1_800_500_000),
             ("2026-11-20T12:34:56.123456", 1_795_178_096_123_456),
+            ("0001-01-01", FIRST_MICROS),
+            ("9999-12-31T23:59:59.999999", LAST_MICROS),
+            ("0001-01-01T00:01+00:01", FIRST_MICROS),
         ] {
             assert_eq!(parse_date(text.as_bytes()), Some(micros), "{text}");
         }
@@ -117,6 +123,8 @@ mod tests {
             "1970-01-01x",
             "1970-01-01T00:00:60",
             "1970-01-01T00",
+            "0001-01-01T00:00+00:01",
+            "9999-12-31T23:59:59.999999-00:01",
         ] {
             assert_eq!(parse_date(bad.as_bytes()), None, "{bad}");
         }

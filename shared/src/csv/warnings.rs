@@ -10,7 +10,7 @@ use crate::domain::warning::{SAMPLE_BYTES, Warning, WarningReason};
 use unicode_normalization::is_nfc;
 
 /// What spreadsheets, databases and programs write where there is no value.
-const NULL_LIKE: [&str; 17] = [
+const NULL_LIKE: [&str; 18] = [
     "null",
     "n/a",
     "#n/a",
@@ -28,6 +28,7 @@ const NULL_LIKE: [&str; 17] = [
     "#div/0!",
     "#num!",
     "nil",
+    "\\N",
 ];
 
 /// What psql writes behind the last row of its text format.
@@ -105,7 +106,7 @@ impl Warnings {
         if is_scientific(code) {
             self.add(Reason::ScientificCode, *line, code);
         }
-        if code == self.code_header.as_bytes() && self.is_header(*fields) {
+        if code.eq_ignore_ascii_case(self.code_header.as_bytes()) && self.is_header(*fields) {
             self.add(Reason::RepeatedHeader, *line, raw);
         }
         if row.points.is_some_and(|points| points < 0) {
@@ -131,7 +132,10 @@ impl Warnings {
 
     fn is_header<'a>(&self, fields: impl Record<'a>) -> bool {
         fields.len() == self.header.len()
-            && fields.iter().zip(&self.header).all(|(field, header)| field.trim_ascii() == header.as_bytes())
+            && fields
+                .iter()
+                .zip(&self.header)
+                .all(|(field, header)| field.trim_ascii().eq_ignore_ascii_case(header.as_bytes()))
     }
 
     /// In order of their reasons.
@@ -142,8 +146,10 @@ impl Warnings {
 
 fn is_null_like(code: &str) -> bool {
     // Told from most codes by the first letter.
-    matches!(code.as_bytes()[0], b'n' | b'N' | b'#' | b'(' | b'-' | b'u' | b'U' | b't' | b'T' | b'f' | b'F')
-        && NULL_LIKE.iter().any(|value| value.eq_ignore_ascii_case(code))
+    matches!(
+        code.as_bytes()[0],
+        b'n' | b'N' | b'#' | b'(' | b'-' | b'u' | b'U' | b't' | b'T' | b'f' | b'F' | b'\\'
+    ) && NULL_LIKE.iter().any(|value| value.eq_ignore_ascii_case(code))
 }
 
 /// `1.23457E+12`: digits with a decimal separator or an exponent with a sign, as spreadsheets write large numbers. `12E34` may be

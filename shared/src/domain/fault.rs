@@ -85,7 +85,7 @@ impl FaultReason {
             Self::CorruptCompression => "compress the file again and upload it",
             Self::WindowTooLarge => "compress the file again without `--long`, or with `--long=27` at most",
             Self::Utf16 => "save the file as UTF-8",
-            Self::NotCsv => "export the data as CSV text (comma, semicolon, tab or pipe separated)",
+            Self::NotCsv => "export the data as CSV text in UTF-8 (comma, semicolon, tab or pipe separated)",
             Self::MissingObject => "upload the file, or take it off the list",
             Self::ArchivedObject => "restore the object, wait until it is restored, then retry",
             Self::AccessDenied => {

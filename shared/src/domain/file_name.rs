@@ -12,8 +12,7 @@ pub enum FileName {
 }
 
 /// The rule, for people.
-pub const RULE: &str =
-    "a name ends in .csv, .tsv or .txt, followed by .gz or .zst if the file is compressed; capitals are fine";
+pub const RULE: &str = "a name ends in .csv, .tsv or .txt, followed by .gz or .zst if the file is compressed; it does not begin with a dot, and capitals are fine";
 
 const ENDINGS: [&str; 3] = [".csv", ".tsv", ".txt"];
 const COMPRESSED: [&str; 2] = [".gz", ".zst"];
@@ -29,6 +28,9 @@ impl FileName {
             || matches!(name, ".DS_Store" | "_SUCCESS");
         if is_marker {
             return Self::Marker;
+        }
+        if name.starts_with('.') {
+            return Self::Unknown;
         }
         let lower = name.to_ascii_lowercase();
         let plain = COMPRESSED.iter().find_map(|ending| lower.strip_suffix(ending)).unwrap_or(&lower);

@@ -11,7 +11,7 @@ use shared::db::files::{self, ImportFile, Replaced};
 use shared::db::jobs::{self, Job};
 use shared::db::outbox::{Message, Promises};
 use shared::db::user_profiles::{self, Hold};
-use shared::db::{DbResult, Guarded, Transaction};
+use shared::db::{DbResult, Guarded, Transaction, merchants};
 use shared::domain::actor::Actor;
 use shared::domain::fault::summarize;
 use shared::domain::ids::JobId;
@@ -53,8 +53,9 @@ pub async fn mend(
     file_no: i32,
     change: &Change,
 ) -> DbResult<Mended> {
-    // Lock order: user, merchant, job, files.
+    // Lock order: user, merchant, job, files. Whoever returns the lease holds the line, and waits for the job.
     user_profiles::lock(tx, job).await?;
+    merchants::lock_line_of(tx, job).await?;
     if !jobs::lock(tx, actor, job).await? {
         return Ok(Decision::NotFound.into());
     }

@@ -189,12 +189,20 @@ pub async fn freeze_missing(
     FOUND.run_guarded(on, &[&job, &file_no, &object.version_id, &object.etag, &object.bytes]).await
 }
 
-/// Keeps what the headers said, by the files' numbers.
-pub async fn set_layouts(on: &dyn Session, job: JobId, layouts: &[(i32, Layout)]) -> DbResult<()> {
+/// Keeps what the headers said, by the files' numbers. `false`: the attempt is over.
+pub async fn set_layouts(
+    on: &dyn Session,
+    job: JobId,
+    attempt: i32,
+    layouts: &[(i32, Layout)],
+) -> DbResult<bool> {
     let numbers: Vec<i32> = layouts.iter().map(|(number, _)| *number).collect();
     let values: Vec<Json<&Layout>> = layouts.iter().map(|(_, layout)| Json(layout)).collect();
-    let written = SET_LAYOUTS.run_many(on, &[&job, &numbers, &values]).await?;
-    check_all_written(SET_LAYOUTS.name, written, layouts.len())
+    let written = SET_LAYOUTS.run_many(on, &[&job, &numbers, &values, &attempt]).await?;
+    if written == 0 && !layouts.is_empty() {
+        return Ok(false);
+    }
+    check_all_written(SET_LAYOUTS.name, written, layouts.len()).map(|()| true)
 }
 
 fn check_all_written(statement: &'static str, written: u64, expected: usize) -> DbResult<()> {

@@ -13,7 +13,8 @@ mod view;
 
 pub use close::{Closed, Ending, close, close_refused};
 pub use decide::{
-    Cancelled, approve, begin_mended, cancel, clear_staging, find_lease_holder, lock, record_mended, retry,
+    Cancelled, approve, begin_mended, cancel, clear_staging, find_lease_holder, keep_turn, lock,
+    record_mended, retry,
 };
 pub use line::{find_lost_wakes, hand_over, join_line, leave_line, record_woken, take_lease};
 pub use open::{

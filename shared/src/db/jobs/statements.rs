@@ -9,6 +9,7 @@ statements! {
     ADOPT = "adopt";
     APPEND_ERROR = "append_error";
     APPROVE = "approve";
+    ASK_AGAIN = "ask_again";
     AWAIT_APPROVAL = "await_approval";
     CANCEL = "cancel";
     CHECKING = "checking";

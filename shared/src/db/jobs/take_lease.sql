@@ -6,6 +6,6 @@ UPDATE onceload.codes_import_jobs j
        updated_at = now(), heartbeat_at = now()
  WHERE id = $1 AND attempt = $2 AND status = 'pending' AND cancel_requested_at IS NULL
    AND (j.leased
-        OR (j.id = onceload.next_in_line(j.merchant_id)
+        OR (j.id = onceload.next_to_go(j.merchant_id)
             AND NOT EXISTS (SELECT FROM onceload.codes_import_jobs o WHERE o.merchant_id = j.merchant_id AND o.leased)))
 RETURNING id

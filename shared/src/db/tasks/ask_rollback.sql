@@ -1,7 +1,7 @@
 -- tasks.ask_rollback
 -- Takes the merchant's lease: the unique index refuses while an import works.
 WITH job AS (
-    UPDATE onceload.codes_import_jobs SET leased = true, phase = 'rolling_back', heartbeat_at = now(), updated_at = now()
+    UPDATE onceload.codes_import_jobs SET leased = true, asked_at = NULL, phase = 'rolling_back', heartbeat_at = now(), updated_at = now()
      WHERE id = $1 AND merchant_id = ANY ($2) AND status = 'completed' AND NOT leased
     RETURNING id
 )

@@ -15,9 +15,13 @@ ON CONFLICT (user_id) DO UPDATE
          FROM (SELECT p.import_status <> 'processing'
                       OR (coalesce(coalesce(p.heartbeat_at, p.processing_started_at)
                                    <= now() - make_interval(secs => $3), false)
-                          -- An approved import that waits for its merchant is silent, and not stuck.
+                          -- An approved import that waits for its merchant is silent, and not stuck; nor is one that has just got its turn.
                           AND NOT EXISTS (SELECT FROM onceload.codes_import_jobs j
-                                           WHERE j.id = p.job_id AND j.phase = 'waiting_for_merchant')) AS free) AS f)
+                                           WHERE j.id = p.job_id
+                                             AND (j.phase = 'waiting_for_merchant'
+                                                  OR j.status = 'processing' AND j.inserted_at IS NULL
+                                                     AND j.approved_at < j.heartbeat_at
+                                                     AND j.heartbeat_at > now() - make_interval(secs => $3)))) AS free) AS f)
 RETURNING job_id IS NOT DISTINCT FROM $2 AS won, job_id,
           coalesce(processing_started_at, now()) AS started_at, processing_started_at IS NULL AS no_start,
           extract(epoch FROM now() - processing_started_at)::float8 AS age_seconds,

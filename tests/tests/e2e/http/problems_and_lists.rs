@@ -141,6 +141,8 @@ async fn lists_are_filtered_and_paged() {
         assert_problem(&answer, 422, "invalid-request");
         assert_eq!(answer.body["errors"][0]["pointer"], json!(pointer), "{query}: {answer:?}");
     }
+    let twice = merchant.get("/imports?status=failed&status=completed").await;
+    assert_problem(&twice, 400, "bad-request");
     assert_problem(&merchant.get(&format!("/imports/{job}/files?limit=0")).await, 422, "invalid-request");
     assert_eq!(merchant.cancel(&job).await.status, 202);
     merchant.wait_for_rest().await;

@@ -101,6 +101,8 @@ async fn a_mend_is_refused_for_what_is_in_its_way() {
     assert_conflict(&busy, "merchant-busy");
     assert_eq!(busy.body["active_job_id"], json!(other.job));
     other.until(State::InsertCodes).await.expect(State::InsertCodes);
+    // Nobody asks again: the lease is kept for them no longer.
+    world.db.exec("UPDATE onceload.codes_import_jobs SET asked_at = NULL").await;
     let mut same = world.import_objects(&[&better]);
     same.until(State::InsertCodes).await.expect(State::InsertCodes);
     assert_conflict(&post(&world, &path, replace).await, "source-active");

@@ -3,7 +3,8 @@
 use super::waiting::{count_wakes, imports, line_up, place, read_place, sweep};
 use import_jobs::decide::Decision;
 use import_jobs::maintain::Asked;
-use onceload_tests::fixture::{add_member, add_merchant};
+use onceload_tests::fixture::{add_member, add_merchant, subject};
+use onceload_tests::http::{receive, request};
 use onceload_tests::{Maintenance, Run, State, World};
 use serde_json::json;
 use shared::domain::status::Status;
@@ -114,6 +115,43 @@ async fn a_line_of_uploads_keeps_nobody_from_rolling_back_or_retrying() {
     again.until(State::InsertCodes).await.expect(State::InsertCodes);
     runs[1].at = State::Open;
     runs[1].until(State::LoadFiles).await.expect(State::LoadFiles);
+}
+
+/// Whoever was told that the merchant is busy finds the lease free when they ask again, however long the line is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_asks_again_goes_before_the_uploads_that_wait() {
+    let world = World::new().await;
+    let mut failed = world.import_file("failed.csv", "code\nF\n");
+    failed.until(State::LoadFiles).await.expect(State::LoadFiles);
+    failed.close_caught("Internal", "broken").await.unwrap();
+    let mut runs = imports::<3>(&world);
+    line_up(&mut runs).await;
+    let path = format!("/imports/{}/retry", failed.job);
+    let retry = async || {
+        let request = request("POST", &path, Some(&subject(&world.actor)), "");
+        receive(import_jobs::handle(world.app.clone(), request).await).status
+    };
+    assert_eq!(retry().await, 409);
+    runs[0].until(State::InsertCodes).await.expect(State::InsertCodes);
+    sweep(&world.app).await;
+    assert_eq!(count_wakes(&world, &runs[1]).await, 0, "the lease is kept for the person");
+    runs[1].at = State::Open;
+    runs[1].until(State::LoadFiles).await.expect(State::WaitForMerchant);
+    assert_eq!(retry().await, 202);
+    // The line goes on behind it.
+    Run::of_job(&world.app, failed.job, 2).until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(count_wakes(&world, &runs[1]).await, 1);
+
+    // Who doesn't ask again keeps nobody waiting.
+    runs[1].at = State::Open;
+    runs[1].until(State::LoadFiles).await.expect(State::LoadFiles);
+    let asked = format!(
+        "UPDATE onceload.codes_import_jobs SET asked_at = now() - interval '21 seconds' WHERE id = '{}'",
+        failed.job
+    );
+    world.db.exec(&asked).await;
+    runs[1].until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(count_wakes(&world, &runs[2]).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

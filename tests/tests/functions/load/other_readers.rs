@@ -237,6 +237,12 @@ fn compare_with_python(sample: &Sample, ours: &[Outcome], python: &Python) {
             Err((RejectReason::EmptyCode, _)) => {
                 assert!(field(1).trim().is_empty(), "{sample:?}: {record:?}")
             }
+            Err((RejectReason::ControlCharacter, _)) => {
+                assert!(
+                    record.iter().any(|field| field.contains(char::is_control)),
+                    "{sample:?}: {record:?}"
+                );
+            }
             Err((RejectReason::MalformedQuotes, _)) => assert!(!sample.regular, "{sample:?}"),
             Err(other) => panic!("{other:?} of {record:?} in {sample:?}"),
         }

@@ -46,7 +46,7 @@ fn each_reason_has_a_count_a_line_and_a_sample() {
         ("code\nA\n\\.\n", &["end_of_data_mark 1 3 \\."]),
         ("code\n\\.\nA\n", &[]),
         ("code\nA\ncode\n", &["repeated_header 1 3 code"]),
-        ("Code,sku\nA,1\nCode,sku\ncode,1\n", &["repeated_header 1 3 Code,sku"]),
+        ("Code,sku\nA,1\nCode,SKU\ncode,1\n", &["repeated_header 1 3 Code,SKU"]),
         ("code,sku\nA,\"x\ny\"\n", &["multi_line_text 1 2 x\\u{a}y"]),
         ("code,points\nA,-1\nB,0\n", &["negative_points 1 2 A,-1"]),
         ("code,price\nA,-0.01\nB,-0\n", &["negative_price 1 2 A,-0.01"]),
@@ -86,6 +86,7 @@ fn codes_that_stand_for_no_value() {
         "#NAME?",
         "#DIV/0!",
         "#num!",
+        "\\N",
     ] {
         assert_eq!(warn(&format!("code\nA\n{code}\n")), [format!("null_like_code 1 3 {code}")]);
     }

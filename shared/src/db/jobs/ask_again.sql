@@ -1,0 +1,2 @@
+-- jobs.ask_again
+UPDATE onceload.codes_import_jobs SET asked_at = clock_timestamp() WHERE id = $1 AND merchant_id = ANY ($2)
