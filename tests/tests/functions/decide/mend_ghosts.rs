@@ -4,7 +4,9 @@
 use onceload_tests::files::{noise, numbered};
 use onceload_tests::{Run, State, World};
 use serde_json::json;
+use shared::db::files;
 use shared::domain::ids::JobId;
+use shared::domain::layout::Layout;
 use shared::domain::step::StepErrorKind;
 use std::time::Duration;
 
@@ -22,6 +24,39 @@ async fn mend_patiently(world: &World, run: &Run, file_no: i32, by: Option<&str>
         }
     }
     panic!("the old loader doesn't let go of the file");
+}
+
+/// Whoever returns the lease holds the line, and then waits for the jobs in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mend_waits_for_the_line_before_it_locks_its_job() {
+    let world = World::new().await;
+    let keys = [world.upload("a.csv", "code\nA\n"), world.upload("b.csv", "code\nB\n")];
+    let mut run = world.import_objects(&[&keys[0], &keys[1]]);
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    let admin = world.db.connect_as_admin().await;
+    admin.batch_execute(&format!("BEGIN; SELECT onceload.lock_line('{}')", world.merchant)).await.unwrap();
+    let mending = {
+        let (run, actor) = (run.with_own_connections(&world), world.actor.clone());
+        tokio::spawn(async move { run.mend(&actor, 1, None).await })
+    };
+    world.db.wait_for_blocked("merchants.lock_line_of_job").await;
+    let free =
+        format!("SELECT FROM onceload.codes_import_jobs WHERE id = '{}' FOR UPDATE NOWAIT; COMMIT", run.job);
+    admin.batch_execute(&free).await.expect("the job is not locked");
+    assert!(format!("{:?}", mending.await.unwrap()).contains("Taken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ghost_of_an_earlier_attempt_describes_no_file() {
+    let world = World::new().await;
+    let mut run = world.import_file("a.csv", "code\nA\n");
+    run.until(State::LoadFiles).await.expect(State::LoadFiles);
+    let connection = world.app.db.connection().await.unwrap();
+    let layout = files::find(&connection, run.job, 1).await.unwrap().unwrap().layout.unwrap();
+    let old = Layout { delimiter: b';', ..layout.clone() };
+    assert!(!files::set_layouts(&connection, run.job, 0, &[(1, old)]).await.unwrap());
+    assert_eq!(files::find(&connection, run.job, 1).await.unwrap().unwrap().layout.as_ref(), Some(&layout));
+    assert!(files::set_layouts(&connection, run.job, 1, &[(1, layout)]).await.unwrap());
 }
 
 /// An old attempt's loader is held in the middle of a file that is replaced, or left out, meanwhile.

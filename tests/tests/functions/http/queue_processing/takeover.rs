@@ -62,6 +62,26 @@ async fn an_import_silent_for_fifteen_minutes_is_superseded() {
     assert_eq!(world.count_codes().await, 1);
 }
 
+/// An approved import that has waited long for its merchant is silent when it gets its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_has_just_got_its_turn_is_not_superseded() {
+    let world = World::new().await;
+    let (key, other) = (world.upload("a.csv", "code\nA\n"), world.upload("o.csv", "code\nO\n"));
+    let first = expect_job(&start(&world, &[&key]).await);
+    let mut run = Run::of_job(&world.app, first, 1);
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    let mut busy = world.import_file("busy.csv", "code\nB\n");
+    busy.until(State::LoadFiles).await.expect(State::LoadFiles);
+    run.approve(&world.actor).await;
+    let silent = "UPDATE onceload.user_profiles SET processing_started_at = now() - interval '20 min', heartbeat_at = NULL";
+    world.db.exec(silent).await;
+    busy.until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_eq!(world.read_status(first).await, "processing");
+    assert_held(&start(&world, &[&other]).await, first);
+    run.until(State::Done).await.expect(State::Done);
+    assert_eq!(world.count_codes_of(first).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_without_a_start_time_counts_as_just_started() {
     let world = World::new().await;
