@@ -73,7 +73,7 @@ async fn keep_turn(app: &App, caller: &Caller, job: JobId, answer: Answer) -> An
         && problem.name == problems::MERCHANT_BUSY
     {
         let connection = app.db.connection().await?;
-        jobs::keep_turn(&connection, &caller, job).await?;
+        jobs::keep_turn(&connection, caller, job).await?;
     }
     answer
 }
