@@ -80,17 +80,8 @@ async fn insert_atomically(
 ) -> Result<Inserted, Stop> {
     let pace = Pace::start(time_left);
     let mut tx = connection.begin("insert", Limits::bulk(time_left)).await?;
-    match insert_all(&mut tx, job, watch, &pace, ahead).await {
-        Ok(inserted) => {
-            tx.commit().await?;
-            Ok(inserted)
-        }
-        Err(stop) => {
-            // If this fails, the connection is closed, and the server rolls back.
-            tx.rollback().await.ok();
-            Err(stop)
-        }
-    }
+    let outcome = insert_all(&mut tx, job, watch, &pace, ahead).await;
+    tx.settle(outcome).await
 }
 
 /// Everything between BEGIN and COMMIT.

@@ -40,20 +40,14 @@ pub(crate) async fn mark(
     let mut connection = db.connection().await?;
     let job = jobs::expect(&connection, job_id, attempt, Status::Checking).await?;
     let tx = connection.begin("mark.chunk", Limits::bulk(time_left)).await?;
-    let stop = match mark_under_lock(&tx, &job, number).await {
-        Ok(marked) => {
-            tx.commit().await?;
-            return Ok(marked);
-        }
-        Err(stop) => stop,
-    };
-    // If this fails, the connection is closed, and the server rolls back.
-    tx.rollback().await.ok();
+    let outcome = mark_under_lock(&tx, &job, number).await;
+    let settled = tx.settle(outcome).await;
     drop(connection);
-    match stop {
+    match settled {
+        Ok(marked) => Ok(marked),
         // Recorded in the transaction that rolls back, the loss would never be known.
-        Stop::StagingLost(found) => Err(jobs::lose_staging(db, job_id, attempt, &found).await),
-        Stop::Error(error) => Err(error),
+        Err(Stop::StagingLost(found)) => Err(jobs::lose_staging(db, job_id, attempt, &found).await),
+        Err(Stop::Error(error)) => Err(error),
     }
 }
 

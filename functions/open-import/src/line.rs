@@ -23,17 +23,8 @@ pub(crate) async fn take_merchant(app: &App, job: &Job, split_points: &[String])
     let mut connection = app.db.connection().await?;
     if job.status == Status::Pending {
         let mut tx = connection.begin("open.line", Limits::short()).await?;
-        return match take_lease(&mut tx, job, split_points).await {
-            Ok(lease) => {
-                tx.commit().await?;
-                Ok(lease)
-            }
-            Err(error) => {
-                // If this fails, the connection is closed, and the server rolls back.
-                tx.rollback().await.ok();
-                Err(error)
-            }
-        };
+        let outcome = take_lease(&mut tx, job, split_points).await;
+        return tx.settle(outcome).await;
     }
     if job.split_points.is_none() && !jobs::set_split_points(&connection, job, split_points).await? {
         let found = jobs::get(&connection, job.id).await?;
@@ -75,16 +66,17 @@ async fn take_lease(tx: &mut Transaction<'_>, job: &Job, split_points: &[String]
 pub(crate) async fn sleep(app: &App, job: &Job, token: &str) -> StepResult<Output> {
     let mut connection = app.db.connection().await?;
     let tx = connection.begin("open.sleep", Limits::short()).await?;
-    merchants::lock_line(&tx, job.merchant).await?;
-    if !jobs::join_line(&tx, job, None, Some(token)).await? {
-        let refusal = jobs::explain_refusal(&tx, job.id, job.attempt, Status::Pending).await;
-        // If this fails, the connection is closed, and the server rolls back.
-        tx.rollback().await.ok();
-        return Err(refusal);
-    }
-    let promises = Promises::of_line(&tx, job.id).await?;
-    tx.commit().await?;
+    let outcome = keep_token(&tx, job, token).await;
+    let promises = tx.settle(outcome).await?;
     drop(connection);
     deliver(app, promises).await;
     Ok(Output::Wait { job_id: job.id, attempt: job.attempt })
+}
+
+async fn keep_token(tx: &Transaction<'_>, job: &Job, token: &str) -> StepResult<Promises> {
+    merchants::lock_line(tx, job.merchant).await?;
+    if !jobs::join_line(tx, job, None, Some(token)).await? {
+        return Err(jobs::explain_refusal(tx, job.id, job.attempt, Status::Pending).await);
+    }
+    Ok(Promises::of_line(tx, job.id).await?)
 }

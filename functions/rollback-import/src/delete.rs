@@ -68,17 +68,8 @@ async fn in_one_transaction(
     time_left: Duration,
 ) -> StepResult<(RolledBack, Promises)> {
     let tx = connection.begin("rollback", Limits::bulk(time_left)).await?;
-    match delete_and_record(&tx, task, watch, time_left).await {
-        Ok(done) => {
-            tx.commit().await?;
-            Ok(done)
-        }
-        Err(error) => {
-            // If this fails, the connection is closed, and the server rolls back.
-            tx.rollback().await.ok();
-            Err(error)
-        }
-    }
+    let outcome = delete_and_record(&tx, task, watch, time_left).await;
+    tx.settle(outcome).await
 }
 
 /// Everything between BEGIN and COMMIT.

@@ -16,17 +16,8 @@ pub(crate) async fn await_approval(
 ) -> StepResult<Promises> {
     let mut connection = db.connection().await?;
     let tx = connection.begin("validate.await", Limits::short()).await?;
-    match keep_token(&tx, job_id, attempt, token).await {
-        Ok(promises) => {
-            tx.commit().await?;
-            Ok(promises)
-        }
-        Err(error) => {
-            // If this fails, the connection is closed, and the server rolls back.
-            tx.rollback().await.ok();
-            Err(error)
-        }
-    }
+    let outcome = keep_token(&tx, job_id, attempt, token).await;
+    tx.settle(outcome).await
 }
 
 async fn keep_token(tx: &Transaction<'_>, job_id: JobId, attempt: i32, token: &str) -> StepResult<Promises> {

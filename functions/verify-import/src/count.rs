@@ -20,17 +20,8 @@ pub(crate) async fn verify(
     let job = jobs::get(&connection, job_id).await?;
     let expected = find_expected(&job)?;
     let tx = connection.begin("verify", Limits::bulk(time_left)).await?;
-    match count_and_record(&tx, &job, expected, task).await {
-        Ok(verification) => {
-            tx.commit().await?;
-            Ok(verification)
-        }
-        Err(error) => {
-            // If this fails, the connection is closed, and the server rolls back.
-            tx.rollback().await.ok();
-            Err(error)
-        }
-    }
+    let outcome = count_and_record(&tx, &job, expected, task).await;
+    tx.settle(outcome).await
 }
 
 /// What the insert left on the job.

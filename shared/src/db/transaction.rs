@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "BEGIN, its limits and what ends it return no rows")]
 
 use super::connection::{Connection, Link, Session};
-use super::error::DbResult;
+use super::error::{DbError, DbResult};
 use super::statement::{Binds, Statement};
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -101,6 +101,18 @@ impl Transaction<'_> {
     pub async fn rollback(mut self) -> DbResult<()> {
         let sql = self.savepoint.map_or_else(|| "ROLLBACK".to_owned(), |name| format!("ROLLBACK TO {name}"));
         self.end(&sql).await
+    }
+
+    /// Ends the transaction by the outcome of its work: commits what has succeeded, and rolls back what has failed.
+    pub async fn settle<T, E: From<DbError>>(self, outcome: Result<T, E>) -> Result<T, E> {
+        match outcome {
+            Ok(done) => self.commit().await.map(|()| done).map_err(E::from),
+            Err(error) => {
+                // If this fails, the connection is closed, and the server rolls back.
+                self.rollback().await.ok();
+                Err(error)
+            }
+        }
     }
 
     /// Runs a statement that a constraint may refuse. If it is refused, the transaction goes on without it.

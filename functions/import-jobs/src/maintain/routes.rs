@@ -97,15 +97,9 @@ pub(crate) async fn clear_staging(app: &App, actor: &Actor, job: JobId, request:
     // Clearing doesn't wait for a reader of the staging.
     let limits = Limits { lock: Duration::from_millis(500), ..Limits::short() };
     let tx = connection.begin("clear", limits).await?;
-    match accept(super::clear_staging(&tx, actor, job).await?, "cleared") {
-        // Clearing promises no message.
-        Ok(_none) => tx.commit().await?,
-        Err(problem) => {
-            // If this fails, the connection is closed, and the server rolls back.
-            tx.rollback().await.ok();
-            return Err(problem);
-        }
-    }
+    let outcome = accept(super::clear_staging(&tx, actor, job).await?, "cleared");
+    // Clearing promises no message.
+    let _none = tx.settle(outcome).await?;
     drop(connection);
     json_answer(StatusCode::OK, &find(app, actor, job).await?)
 }
