@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::db::jobs::{self, Ending};
 use shared::db::outbox::Promises;
+use shared::domain::execution;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::StepResult;
@@ -85,12 +86,11 @@ async fn hand_over(app: App, job: JobId, attempt: i32, execution_arn: &str) -> S
     let promises = Promises::of_start(&connection, job).await?;
     let status = jobs::find(&connection, job).await?.map(|job| job.status);
     drop(connection);
-    // `arn:...:execution:{machine}:{name}`. A variable of this function can't name the state machine, which names the function.
-    let executions = execution_arn.rsplit_once(':').map_or(execution_arn, |(executions, _)| executions);
-    let machine = executions.replacen(":execution:", ":stateMachine:", 1);
+    // A variable of this function can't name the state machine, which names the function.
+    let machine = execution::machine_of(execution_arn);
+    let execution = Some(execution::arn(&machine, &execution::name_of_attempt(job, attempt + 1)));
     let config = Config { state_machine_arn: Some(machine), ..app.config.clone() };
     deliver(&App { config, ..app }, promises).await;
-    let execution = Some(format!("{executions}:{job}-{}", attempt + 1));
     Ok(Output { job_id: Some(job), status, error: String::new(), cause: String::new(), execution })
 }
 

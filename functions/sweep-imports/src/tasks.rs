@@ -3,6 +3,7 @@
 
 use crate::executions::{self, Execution};
 use shared::db::tasks::{self, SilentTask};
+use shared::domain::execution;
 use shared::domain::step::StepResult;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
@@ -28,16 +29,11 @@ pub(crate) async fn give_up_dead(app: &App, silent_for: Duration) -> StepResult<
 
 /// How the task's execution ended, if it has.
 async fn find_end(app: &App, machine: &str, task: &SilentTask) -> Option<String> {
-    match executions::find(app, &execution_of(machine, task)).await {
+    let execution = execution::arn(machine, &execution::name_of_task(task.action, task.task));
+    match executions::find(app, &execution).await {
         Execution::Ended(how) => Some(how),
         // Its start is in the outbox. After ten minutes without success a person should know.
         Execution::Gone => task.old.then(|| "its execution could not be started, or is gone".to_owned()),
         Execution::Going => None,
     }
-}
-
-/// The ARN of a task's execution (AWS Step Functions, "resource types": `execution:{machine}:{name}`).
-fn execution_of(machine: &str, task: &SilentTask) -> String {
-    let executions = machine.replacen(":stateMachine:", ":execution:", 1);
-    format!("{executions}:{}-{}", task.action, task.task)
 }

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod buckets;
+pub mod execution;
 pub mod fault;
 pub mod field;
 pub mod file_name;

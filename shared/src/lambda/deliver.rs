@@ -4,6 +4,7 @@
 use super::app::App;
 use crate::db::outbox::{self, Due, Message, Promises};
 use crate::db::{DbResult, jobs};
+use crate::domain::execution;
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::phase::Phase;
 use crate::domain::status::Status;
@@ -140,7 +141,7 @@ async fn start_execution(app: &App, job: JobId, attempt: i32) -> Result<(), Fail
         .states()
         .start_execution()
         .state_machine_arn(machine)
-        .name(format!("{job}-{attempt}"))
+        .name(execution::name_of_attempt(job, attempt))
         .input(json!({ "job_id": job, "attempt": attempt }).to_string())
         .send()
         .await;
@@ -164,7 +165,7 @@ async fn start_maintenance(app: &App, job: JobId, task: TaskId, action: Action) 
         .states()
         .start_execution()
         .state_machine_arn(machine.ok_or("MAINTENANCE_STATE_MACHINE_ARN is not set")?)
-        .name(format!("{action}-{task}"))
+        .name(execution::name_of_task(action, task))
         .input(json!({ "action": action, "task_id": task, "job_id": job }).to_string())
         .send()
         .await;
