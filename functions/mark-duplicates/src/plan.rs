@@ -6,13 +6,14 @@ use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::db::staging::mark as staging;
 use shared::db::staging::tables::drop_sides;
-use shared::db::{Connection, Database, DbResult, Limits, Transaction, rejects};
+use shared::db::{Connection, Database, DbResult, Limits, Transaction};
 use shared::domain::buckets::{self, Chunk, MAX_CHUNKS};
 use shared::domain::fault::summarize;
 use shared::domain::ids::JobId;
 use shared::domain::phase::Phase;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The reason in `validation_errors`.
@@ -95,12 +96,20 @@ async fn check_staged(connection: &Connection, job: &Job, loaded: &[ImportFile])
     if sum(|counts| counts.staged) > 0 {
         return Ok(());
     }
-    let reasons = rejects::count_by_reason(connection, job.id).await?;
-    let detail = describe_nothing(sum(|counts| counts.rejected), &reasons);
+    let detail = describe_nothing(sum(|counts| counts.rejected), &sum_reasons(loaded));
     let fault = json!([{ "reason": NOTHING_STAGED, "detail": detail }]);
     // `false`: it is noted already, or the attempt is over. Then the state machine learns it from the next step.
     jobs::append_error(connection, job.id, job.attempt, &fault).await?;
     Err(StepError::new(StepErrorKind::FileRejected, format!("{NOTHING_STAGED}: {detail}")))
+}
+
+/// The rejects of all files by their reason.
+fn sum_reasons(files: &[ImportFile]) -> Vec<(String, i64)> {
+    let mut reasons: BTreeMap<String, i64> = BTreeMap::new();
+    for (reason, count) in files.iter().flat_map(|file| &file.findings.rejected_by_reason) {
+        *reasons.entry(reason.clone()).or_default() += count;
+    }
+    reasons.into_iter().collect()
 }
 
 /// `2 of 2 records were rejected (invalid_points 2)`

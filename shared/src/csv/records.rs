@@ -3,10 +3,11 @@
 
 use super::decompress::{Bytes, decompression_fault, object_fault};
 use super::row::Record;
-use super::scan::{count_line_ends, find_open_quote};
+use super::scan::{count_line_ends, find_malformed_quotes, find_open_quote, has_bare_cr};
 use super::tee::{MAX_RECORD_BYTES, Tee};
 use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::layout::LineEnd;
+use crate::domain::row::{Reject, RejectReason};
 use crate::domain::step::{StepError, StepErrorKind};
 use csv_async::{AsyncReader, AsyncReaderBuilder, ByteRecord, Terminator};
 use std::io;
@@ -146,6 +147,20 @@ impl Records {
     /// The record's bytes as they are in the file, without the end of the line.
     pub fn raw(&self) -> &[u8] {
         &self.with_end()[..self.length - self.end]
+    }
+
+    /// What its raw bytes break that the parser takes: misplaced quotes, or a CR outside of quotes that ends nothing.
+    pub(super) fn check_raw(&self) -> Result<(), Reject> {
+        let raw = self.raw();
+        if let Some(malformed) = find_malformed_quotes(raw, self.delimiter) {
+            let detail = malformed.describe().into();
+            return Err(Reject { reason: RejectReason::MalformedQuotes, detail });
+        }
+        if self.line_end == LineEnd::Lf && has_bare_cr(raw, self.delimiter) {
+            let detail = "a CR stands outside of quotes, and lines end in LF here".into();
+            return Err(Reject { reason: RejectReason::ControlCharacter, detail });
+        }
+        Ok(())
     }
 
     /// Where the record ends in the file, with the end of its line; of `\r\n` the `\r` alone where any of them ends a

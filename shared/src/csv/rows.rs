@@ -5,11 +5,10 @@ use super::decompress::Bytes;
 use super::mismatch::MismatchCheck;
 use super::records::{Next, ReadError, Records};
 use super::row::{Record, RowParser, is_plain};
-use super::scan::{find_malformed_quotes, has_bare_cr};
 use super::warnings::{END_OF_DATA, Taken, Warnings};
 use crate::domain::fault::{Fault, FaultReason};
 use crate::domain::ids::MerchantId;
-use crate::domain::layout::{Layout, LineEnd};
+use crate::domain::layout::Layout;
 use crate::domain::row::{Reject, RejectReason, Row};
 use crate::domain::warning::{Findings, WarningReason};
 use std::collections::BTreeMap;
@@ -23,13 +22,10 @@ pub struct Rows {
     parser: RowParser,
     mismatch: MismatchCheck,
     warnings: Warnings,
-    delimiter: u8,
-    line_end: LineEnd,
-    max_rejects: u64,
+    max_rejects: i64,
     header_seen: bool,
     number: i64,
     skipped: i64,
-    rejected: u64,
     rejected_by_reason: BTreeMap<&'static str, i64>,
     /// The line of the last record, if that was taken and is psql's mark of the end.
     end_of_data: Option<u64>,
@@ -51,13 +47,10 @@ impl Rows {
             parser: RowParser::new(layout, merchant),
             mismatch: MismatchCheck::new(layout),
             warnings: Warnings::new(layout),
-            delimiter: layout.delimiter,
-            line_end: layout.line_end,
-            max_rejects: u64::from(max_rejects),
+            max_rejects: i64::from(max_rejects),
             header_seen: false,
             number: 0,
             skipped: 0,
-            rejected: 0,
             rejected_by_reason: BTreeMap::new(),
             end_of_data: None,
             mark: None,
@@ -128,16 +121,8 @@ impl Rows {
             let detail = "the record is a ^Z, but not the last".into();
             return Err(Reject { reason: RejectReason::ControlCharacter, detail });
         }
-        let raw = self.records.raw();
-        if let Some(malformed) = find_malformed_quotes(raw, self.delimiter) {
-            let detail = malformed.describe().into();
-            return Err(Reject { reason: RejectReason::MalformedQuotes, detail });
-        }
-        if self.line_end == LineEnd::Lf && has_bare_cr(raw, self.delimiter) {
-            let detail = "a CR stands outside of quotes, and lines end in LF here".into();
-            return Err(Reject { reason: RejectReason::ControlCharacter, detail });
-        }
-        let fields = self.records.fields();
+        self.records.check_raw()?;
+        let (fields, raw) = (self.records.fields(), self.records.raw());
         let plain = is_plain(fields.bytes());
         let row = self.parser.parse(fields, plain)?;
         let line = self.records.line();
@@ -148,9 +133,8 @@ impl Rows {
 
     /// Counts a reject; too many are a fault of the file.
     pub fn count_reject(&mut self, reject: &Reject) -> Result<(), Fault> {
-        self.rejected += 1;
         *self.rejected_by_reason.entry(reject.reason.as_str()).or_default() += 1;
-        if self.rejected <= self.max_rejects {
+        if self.rejected_by_reason.values().sum::<i64>() <= self.max_rejects {
             return Ok(());
         }
         let detail = format!(
@@ -179,6 +163,7 @@ impl Rows {
     pub fn skipped(&self) -> i64 {
         self.skipped
     }
+
     /// Warnings and rejects so far.
     pub fn findings(&self) -> Findings {
         let rejected_by_reason =

@@ -2,8 +2,7 @@
 
 use super::records::{Next, Records};
 use super::row::Record;
-use super::scan::{find_malformed_quotes, has_bare_cr};
-use crate::domain::layout::{Layout, LineEnd};
+use crate::domain::layout::Layout;
 use std::io::Cursor;
 
 /// The fields of each of these whole records of a file of this layout. `None` for a record that can't be split, or that
@@ -27,11 +26,8 @@ pub async fn split(records: &[&[u8]], layout: &Layout) -> Vec<Option<Vec<String>
 }
 
 fn fields(reader: &Records, layout: &Layout) -> Option<Vec<String>> {
-    let (fields, raw) = (reader.fields(), reader.raw());
-    if fields.len() > layout.columns.len()
-        || find_malformed_quotes(raw, layout.delimiter).is_some()
-        || (layout.line_end == LineEnd::Lf && has_bare_cr(raw, layout.delimiter))
-    {
+    let fields = reader.fields();
+    if fields.len() > layout.columns.len() || reader.check_raw().is_err() {
         return None;
     }
     fields.iter().map(|field| String::from_utf8(field.to_vec()).ok()).collect()

@@ -13,18 +13,11 @@ use tokio_postgres::types::Type;
 statements! {
     "rejects":
     CLEAR = "clear";
-    COUNT_BY_REASON = "count_by_reason";
 }
 
 /// Deletes the rejects of a file that is loaded again, or of what it replaces, and returns how many there were.
 pub async fn clear(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<u64> {
     CLEAR.run_many(on, &[&job, &file_no]).await
-}
-
-/// How many records of a job were rejected, by reason.
-pub async fn count_by_reason(on: &dyn Session, job: JobId) -> DbResult<Vec<(String, i64)>> {
-    let rows = COUNT_BY_REASON.all(on, &[&job]).await?;
-    Ok(rows.iter().map(|row| (row.get("reason"), row.get("rejects"))).collect())
 }
 
 /// How much of a rejected record is kept, in bytes.
