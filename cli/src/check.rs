@@ -7,7 +7,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::findings;
 use crate::import::{Uploaded, upload_files};
 use crate::terminal;
-use crate::words::{bytes, count, files, number, shown, text};
+use crate::words::{bytes, count, files, last_segment, number, shown, text};
 use serde_json::Value;
 
 /// How many rejects of a file people see.
@@ -53,7 +53,7 @@ pub(crate) fn check(session: &Session, args: &Check) -> Outcome<Output> {
 
 fn describe(file: &Value, lines: &mut Vec<String>) {
     let key = shown(file, "/key");
-    let name = key.rsplit('/').next().unwrap_or_default();
+    let name = last_segment(&key);
     if let Some(fault) = file.get("fault").filter(|fault| !fault.is_null()) {
         let line = fault["line"].as_u64().map(|line| format!(", line {line}")).unwrap_or_default();
         lines.push(format!("{name}{line}: {} ({})", shown(fault, "/reason"), shown(fault, "/detail")));

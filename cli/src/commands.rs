@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::findings;
 use crate::follow::{self, fail_if_unsuccessful, has_ended, is_at_rest, is_in_line};
 use crate::terminal;
-use crate::words::{self, count, number, shown, summary, text};
+use crate::words::{self, count, last_segment, number, shown, summary, text};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -45,17 +45,24 @@ impl Session {
         }
     }
 
-    /// Fetches the files of an import, page by page.
-    pub(crate) fn list_files(&self, job: &str) -> Outcome<Vec<Value>> {
-        let (mut files, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let mut page = self.api.get(&format!("/imports/{job}/files?limit=100{cursor}"))?;
-            files.append(page["files"].as_array_mut().unwrap_or(&mut Vec::new()));
+    /// Fetches a list page by page: at most `most` entries. `query`: the path, and a query that ends in `?` or `&`.
+    fn list(&self, query: &str, member: &str, most: usize) -> Outcome<Vec<Value>> {
+        let (mut entries, mut cursor) = (Vec::new(), String::new());
+        while entries.len() < most {
+            let limit = (most - entries.len()).min(100);
+            let mut page = self.api.get(&format!("{query}limit={limit}{cursor}"))?;
+            entries.append(page[member].as_array_mut().unwrap_or(&mut Vec::new()));
             match page["next"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(files),
+                None => break,
             }
         }
+        Ok(entries)
+    }
+
+    /// Fetches the files of an import.
+    pub(crate) fn list_files(&self, job: &str) -> Outcome<Vec<Value>> {
+        self.list(&format!("/imports/{job}/files?"), "files", usize::MAX)
     }
 
     pub(crate) fn follow(&self, job: &str, done: impl Fn(&Value) -> bool) -> Outcome<Value> {
@@ -115,7 +122,7 @@ pub(crate) fn status(session: &Session, args: &Status) -> Outcome<Output> {
 
 fn file_line(file: &Value) -> String {
     let key = shown(file, "/key");
-    let name = key.rsplit('/').next().unwrap_or_default();
+    let name = last_segment(&key);
     let counts = match file["records"].as_i64() {
         Some(records) => format!(
             "{} records, {} staged, {} rejected, {} skipped",
@@ -127,9 +134,9 @@ fn file_line(file: &Value) -> String {
         None => words::error_message(file),
     };
     let replaces = shown(file, "/replaces");
-    let replaces = match replaces.rsplit('/').next() {
-        Some(old) if !old.is_empty() => format!(" (replaces {old})"),
-        _ => String::new(),
+    let replaces = match last_segment(&replaces) {
+        "" => String::new(),
+        old => format!(" (replaces {old})"),
     };
     let (number, status) = (number(file, "/file_no"), shown(file, "/status").replace('_', " "));
     let mut lines = vec![format!("{number:>4}  {status:<9} {name}{replaces}  {counts}")];
@@ -280,16 +287,7 @@ pub(crate) fn history(session: &Session, args: &History) -> Outcome<Output> {
             query.push_str(&format!("&{name}={}", percent_encode(&value)));
         }
     }
-    let (mut imports, mut cursor) = (Vec::new(), String::new());
-    while imports.len() < args.limit {
-        let limit = (args.limit - imports.len()).min(100);
-        let mut page = session.api.get(&format!("{query}&limit={limit}{cursor}"))?;
-        imports.append(page["imports"].as_array_mut().unwrap_or(&mut Vec::new()));
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
-        }
-    }
+    let imports = session.list(&format!("{query}&"), "imports", args.limit)?;
     let lines: Vec<String> = imports.iter().map(history_line).collect();
     let text = if lines.is_empty() { "No imports.".to_owned() } else { lines.join("\n") };
     Ok(Output { text, document: json!({ "imports": imports }) })

@@ -1,6 +1,7 @@
 //! Words for warnings and rejects: what an operator should look at before they approve.
 
-use crate::words::{count, files, number, shown, text};
+use crate::terminal;
+use crate::words::{count, files, last_segment, number, shown, text};
 use serde_json::Value;
 
 /// What a warning means.
@@ -46,7 +47,7 @@ pub(crate) fn of_import(job: &Value) -> Vec<String> {
         ));
         lines.push(format!(
             "    first in {}, line {}: {}",
-            name.rsplit('/').next().unwrap_or_default(),
+            last_segment(&name),
             number(warning, "/first/line"),
             shown(warning, "/first/sample")
         ));
@@ -79,7 +80,7 @@ pub(crate) fn rejects_by_reason(of: &Value) -> String {
     let reasons = of["rejected_by_reason"].as_object().into_iter().flatten();
     let counts: Vec<String> = reasons
         .map(|(reason, rejects)| {
-            format!("{} {}", crate::terminal::part(reason), count(rejects.as_i64().unwrap_or_default()))
+            format!("{} {}", terminal::part(reason), count(rejects.as_i64().unwrap_or_default()))
         })
         .collect();
     counts.join(", ")

@@ -7,7 +7,7 @@ use crate::commands::{Session, show};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::follow::{fail_if_unsuccessful, is_at_rest};
 use crate::terminal;
-use crate::upload;
+use crate::upload::{self, Local};
 use crate::words::{self, bytes, shown, text};
 use serde_json::{Map, Value, json};
 
@@ -41,13 +41,23 @@ pub(crate) fn upload_files(session: &Session, source: &Source) -> Outcome<Upload
     if !passed_over.is_empty() {
         session.print_note(&format!("Passed over: {}", terminal::part(&passed_over.join(", "))));
     }
+    let (batch, keys) = upload_batch(session, &merchant, &files, usize::from(source.parallel))?;
+    request.insert("files".into(), json!(keys));
+    Ok(Uploaded { request, prefix: format!("uploads/{merchant}/{batch}/") })
+}
+
+/// Uploads files into a batch of their own. Returns the batch and the files' keys.
+pub(crate) fn upload_batch(
+    session: &Session,
+    merchant: &str,
+    files: &[Local],
+    parallel: usize,
+) -> Outcome<(String, Vec<String>)> {
     let size = files.iter().map(|file| file.size).sum();
     session.print_note(&format!("Uploading {}, {}", words::files(files.len() as i64), bytes(size)));
     let batch = uuid::Uuid::now_v7().to_string();
-    let parallel = usize::from(source.parallel);
-    let keys = upload::upload(&session.api, &merchant, &batch, &files, parallel, session.json)?;
-    request.insert("files".into(), json!(keys));
-    Ok(Uploaded { request, prefix: format!("uploads/{merchant}/{batch}/") })
+    let keys = upload::upload(&session.api, merchant, &batch, files, parallel, session.json)?;
+    Ok((batch, keys))
 }
 
 pub(crate) fn import(session: &Session, args: &Import) -> Outcome<Output> {

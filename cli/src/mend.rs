@@ -5,8 +5,9 @@ use crate::args::Mend;
 use crate::commands::{Session, show};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::follow::{fail_if_unsuccessful, is_at_rest};
+use crate::import::upload_batch;
 use crate::upload;
-use crate::words::{self, bytes, error_message, number, shown, text};
+use crate::words::{self, error_message, last_segment, number, shown, text};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -56,10 +57,7 @@ fn upload_one(session: &Session, merchant: &str, path: &Path) -> Outcome<String>
         return Err(Failure::new(Exit::Usage, format!("{} is a folder; name one file.", path.display())));
     }
     let (files, _) = upload::list_files(&[path.to_owned()])?;
-    let size = files.iter().map(|file| file.size).sum();
-    session.print_note(&format!("Uploading {}, {}", words::files(1), bytes(size)));
-    let batch = uuid::Uuid::now_v7().to_string();
-    let keys = upload::upload(&session.api, merchant, &batch, &files, 1, session.json)?;
+    let (_, keys) = upload_batch(session, merchant, &files, 1)?;
     keys.into_iter().next().ok_or_else(|| Failure::new(Exit::Usage, "Nothing was uploaded."))
 }
 
@@ -84,10 +82,6 @@ fn find_file<'a>(files: &'a [Value], wanted: &str) -> Outcome<&'a Value> {
             Err(Failure::new(Exit::Usage, message))
         }
     }
-}
-
-fn last_segment(key: &str) -> &str {
-    key.rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) fn lines(text: &str) -> String {
     spell_out(text, |c| c != '\n' && acts(c))
 }
 
-/// A JSON document, which stays the same to whoever parses it. JSON itself spells out only C0.
+/// A JSON document. A parser reads the same values from it. JSON itself escapes only C0.
 pub(crate) fn json(document: &str) -> String {
     let mut safe = String::with_capacity(document.len());
     for c in document.chars() {

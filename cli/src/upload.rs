@@ -35,7 +35,11 @@ pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<(Vec<Local>, Vec<String>)
     for path in paths {
         let unreadable = |error: std::io::Error| usage(format!("{}: {error}.", path.display()));
         if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-            found.push(inspect(path)?);
+            let file = inspect(path)?;
+            if file.size == 0 {
+                return Err(usage(format!("{} is empty.", path.display())));
+            }
+            found.push(file);
             continue;
         }
         let mut inside = Vec::new();
@@ -44,10 +48,11 @@ pub(crate) fn list_files(paths: &[PathBuf]) -> Outcome<(Vec<Local>, Vec<String>)
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
             if !entry.is_file() || FileName::of(&name) != FileName::Importable {
                 passed_over.push(name.into_owned());
-            } else if std::fs::metadata(&entry).map_err(unreadable)?.len() == 0 {
-                passed_over.push(format!("{name} (empty)"));
-            } else {
-                inside.push(inspect(&entry)?);
+                continue;
+            }
+            match inspect(&entry)? {
+                file if file.size == 0 => passed_over.push(format!("{name} (empty)")),
+                file => inside.push(file),
             }
         }
         if inside.is_empty() {
@@ -81,9 +86,6 @@ fn inspect(path: &Path) -> Outcome<Local> {
         .ok_or_else(|| usage(format!("{}: the file name is not valid UTF-8.", path.display())))?
         .to_owned();
     let metadata = std::fs::metadata(path).map_err(|error| usage(format!("{}: {error}.", path.display())))?;
-    if metadata.len() == 0 {
-        return Err(usage(format!("{} is empty.", path.display())));
-    }
     Ok(Local { path: path.to_owned(), name, size: metadata.len() })
 }
 

@@ -55,6 +55,11 @@ pub(crate) fn shown(job: &Value, pointer: &str) -> String {
     terminal::part(text(job, pointer))
 }
 
+/// The last part of a key or a name: that of the file.
+pub(crate) fn last_segment(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or_default()
+}
+
 pub(crate) fn number(job: &Value, pointer: &str) -> i64 {
     job.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
 }
