@@ -65,8 +65,8 @@ CREATE FUNCTION onceload.next_in_line(merchant uuid) RETURNS uuid LANGUAGE sql S
      ORDER BY j.approved_at, j.created_at, j.id LIMIT 1
 $$;
 
--- Held by whoever joins the line, takes the lease from it or hands the lease on, until the transaction ends: a lease that is
--- returned while somebody decides to wait would wake nobody. Lock order: user, merchant (this), job.
+-- A transaction that joins the line, takes the lease from it or hands the lease on holds this lock to its end. Without it, a lease
+-- that is returned while another transaction decides to wait would wake nobody. Lock order: user, merchant (this), job.
 CREATE FUNCTION onceload.lock_line(merchant uuid) RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_advisory_xact_lock(hashtextextended('onceload line ' || merchant::text, 0))
 $$;

@@ -115,8 +115,7 @@ struct Found {
 impl Checked {
     /// A file that S3 doesn't show.
     fn unseen(FileFault { file, reason, line, detail }: FileFault) -> Self {
-        let object = FrozenObject { key: file, version_id: None, etag: String::new(), bytes: 0 };
-        Self { object, found: Err(Fault { reason, line, detail }) }
+        Self { object: FrozenObject::missing(file), found: Err(Fault { reason, line, detail }) }
     }
 }
 

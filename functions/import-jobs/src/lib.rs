@@ -30,7 +30,17 @@ pub async fn handle(app: App, request: Request) -> Answer {
     let caller = &identify_caller(app, request).await?;
     let path = request.raw_http_path().to_owned();
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match (request.method().as_str(), segments.as_slice()) {
+    let answer = route(app, caller, request, &segments).await;
+    if let (Err(problem), ["imports", id, ..]) = (&answer, segments.as_slice())
+        && problem.name == problems::MERCHANT_BUSY
+    {
+        keep_turn(app, caller, job_id(id)?).await?;
+    }
+    answer
+}
+
+async fn route(app: &App, caller: &Caller, request: &Request, segments: &[&str]) -> Answer {
+    match (request.method().as_str(), segments) {
         ("GET", ["imports"]) => list::list(app, caller, request).await,
         ("GET", ["imports", id]) => show::show(app, caller, job_id(id)?).await,
         ("GET", ["imports", id, "files"]) => show::show_files(app, caller, job_id(id)?, request).await,
@@ -42,21 +52,13 @@ pub async fn handle(app: App, request: Request) -> Answer {
 
         ("POST", ["imports", id, "approve"]) => decisions::approve(app, caller, job_id(id)?, request).await,
         ("POST", ["imports", id, "cancel"]) => decisions::cancel(app, caller, job_id(id)?).await,
-        ("POST", ["imports", id, "retry"]) => {
-            let job = job_id(id)?;
-            let answer = decisions::retry(app, caller, job).await;
-            keep_turn(app, caller, job, answer).await
-        }
+        ("POST", ["imports", id, "retry"]) => decisions::retry(app, caller, job_id(id)?).await,
         ("POST", ["imports", id, "files", file_no]) => {
-            let job = job_id(id)?;
-            let answer = mend_file(app, caller, job, file_no, request).await;
-            keep_turn(app, caller, job, answer).await
+            mend_file(app, caller, job_id(id)?, file_no, request).await
         }
 
         ("POST", ["imports", id, "rollback"]) => {
-            let job = job_id(id)?;
-            let answer = maintenance::rollback(app, caller, job, request).await;
-            keep_turn(app, caller, job, answer).await
+            maintenance::rollback(app, caller, job_id(id)?, request).await
         }
         ("POST", ["imports", id, "verify"]) => maintenance::verify(app, caller, job_id(id)?).await,
         ("POST", ["imports", id, "exports"]) => maintenance::export(app, caller, job_id(id)?, request).await,
@@ -68,14 +70,10 @@ pub async fn handle(app: App, request: Request) -> Answer {
 }
 
 /// Whoever is told that the merchant is busy goes before the uploads that wait, if they ask again as soon as `Retry-After` says.
-async fn keep_turn(app: &App, caller: &Caller, job: JobId, answer: Answer) -> Answer {
-    if let Err(problem) = &answer
-        && problem.name == problems::MERCHANT_BUSY
-    {
-        let connection = app.db.connection().await?;
-        jobs::keep_turn(&connection, caller, job).await?;
-    }
-    answer
+async fn keep_turn(app: &App, caller: &Caller, job: JobId) -> Result<(), Problem> {
+    let connection = app.db.connection().await?;
+    jobs::keep_turn(&connection, caller, job).await?;
+    Ok(())
 }
 
 fn job_id(segment: &str) -> Result<JobId, Problem> {

@@ -38,7 +38,8 @@ impl<'a> FileLoad<'a> {
             tx.rollback().await?;
             return Ok(None);
         };
-        // What it replaces goes as it comes. Until this commits, an attempt that ends leaves both as they were.
+        // The rows of the replaced file leave staging in the transaction that loads the new one. If it ends early, both stay as
+        // they were.
         for (bucket, rows) in before.into_iter().enumerate() {
             if rows > 0 {
                 delete_rows(&tx, job.id, bucket, file.file_no).await?;

@@ -90,7 +90,7 @@ async fn find_end(app: &App, job: &SilentJob) -> Option<String> {
     }
 }
 
-/// Wakes whoever is first in line for a merchant that is free. Returns how many it woke.
+/// Wakes the first import in line of each merchant whose lease is free. Returns how many it woke.
 async fn wake_lost(app: &App) -> StepResult<usize> {
     let connection = app.db.connection().await?;
     let lost = jobs::find_lost_wakes(&connection).await?;

@@ -235,7 +235,7 @@ impl Door {
 }
 
 /// `codes_import_jobs.source_info`: what was asked, and through which door.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceInfo {
     /// The door that it came through; `None` in a row that was written by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -263,15 +263,7 @@ pub struct SourceInfo {
 impl SourceInfo {
     /// Nothing but the door.
     pub fn new(door: Door) -> Self {
-        Self {
-            door: Some(door),
-            version_id: None,
-            manifest: None,
-            manifest_version: None,
-            refused: None,
-            passed_over: Vec::new(),
-            request: serde_json::Map::new(),
-        }
+        Self { door: Some(door), ..Self::default() }
     }
 
     /// The door and the members of a request. Anything but an object has none.

@@ -35,11 +35,10 @@ pub struct Resolved {
 /// Looks every object up. The keys of a listing are checked again: a listing is input, too. `version`: of a single file,
 /// where it is known.
 pub async fn resolve(objects: &Objects, source: &Source, version: Option<&str>) -> StepResult<Resolved> {
-    let (keys, passed_over) = match &source.selection {
+    let (mut keys, passed_over) = match &source.selection {
         Selection::Files(keys) => (keys.clone(), Vec::new()),
         Selection::Prefix(prefix) => list(objects, source.merchant, prefix).await?,
     };
-    let mut keys = keys;
     keys.sort_unstable();
     let looks = stream::iter(keys).map(|key| async move {
         let object = objects.head(&key, version).await?;

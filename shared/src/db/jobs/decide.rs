@@ -51,10 +51,10 @@ async fn begin_attempt(
     Guarded::read(outcome, |row| row.get("attempt"))
 }
 
-/// Keeps the merchant's lease free for this job for 20 seconds, also when it is returned: its person was told that the merchant is busy, and
-/// will ask again.
+/// Keeps the merchant's lease free for this job for the next 20 seconds. Its person was told that the merchant is busy, and will
+/// ask again.
 pub async fn keep_turn(on: &dyn Session, actor: &Actor, job: JobId) -> DbResult<bool> {
-    sql::ASK_AGAIN.run_guarded(on, &[&job, &actor.merchant_ids()]).await
+    sql::KEEP_TURN.run_guarded(on, &[&job, &actor.merchant_ids()]).await
 }
 
 /// Locks the job until the transaction ends. `false`: it is not the actor's.

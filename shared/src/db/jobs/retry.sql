@@ -1,6 +1,6 @@
 -- jobs.retry
 -- The next attempt, after a failure or because files were mended ($4: what they are now). What is loaded stays loaded;
--- failed files are tried again. What was found, and whoever approved it, is void.
+-- failed files are tried again. The marks and the approval are void.
 WITH job AS (
     UPDATE onceload.codes_import_jobs
        SET status = 'loading', phase = 'retrying', attempt = attempt + 1, leased = true, execution_arn = NULL,

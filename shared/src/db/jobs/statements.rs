@@ -9,7 +9,6 @@ statements! {
     ADOPT = "adopt";
     APPEND_ERROR = "append_error";
     APPROVE = "approve";
-    ASK_AGAIN = "ask_again";
     AWAIT_APPROVAL = "await_approval";
     CANCEL = "cancel";
     CHECKING = "checking";
@@ -29,6 +28,7 @@ statements! {
     IDENTITIES = "identities";
     INSERTED = "inserted";
     JOIN_LINE = "join_line";
+    KEEP_TURN = "keep_turn";
     LEASE_HOLDER = "lease_holder";
     LEAVE_LINE = "leave_line";
     LOCK = "lock";

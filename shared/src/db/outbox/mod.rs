@@ -104,8 +104,8 @@ impl Promises {
         Self::default()
     }
 
-    /// What the line for the lease of this job's merchant has been promised: whoever returns the lease, leaves the line or joins
-    /// it delivers this after its commit.
+    /// The wake-ups that the line of this job's merchant has been promised. The caller delivers them after its commit, if its
+    /// transaction returned the lease, left the line or joined it.
     pub async fn of_line(on: &dyn Session, job: JobId) -> DbResult<Self> {
         Self::list(&LINE, on, job).await
     }

@@ -46,7 +46,7 @@ async fn a_dead_token_is_passed_over() {
     assert_eq!((runs[2].at, runs[1].at), (State::LoadFiles, State::WaitForMerchant));
 }
 
-/// A token wakes once: whoever was woken is not woken again before it sleeps again.
+/// A token wakes its job once. The job is woken again only after it has slept again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_was_used_is_forgotten() {
     let world = World::new().await;

@@ -88,7 +88,7 @@ async fn approved_imports_take_the_lease_before_uploads_in_the_order_of_their_ap
     assert_eq!(world.count_codes().await, 3);
 }
 
-/// A retry and a rollback take the lease when it is free, whoever sleeps in line; these go on afterwards.
+/// A retry and a rollback take a free lease although uploads sleep in line. The uploads go on afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_of_uploads_keeps_nobody_from_rolling_back_or_retrying() {
     let world = World::new().await;
