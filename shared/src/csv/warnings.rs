@@ -7,6 +7,7 @@ use crate::domain::field::Field;
 use crate::domain::layout::Layout;
 use crate::domain::row::Row;
 use crate::domain::warning::{SAMPLE_BYTES, Warning, WarningReason};
+use memchr::memchr2;
 use unicode_normalization::is_nfc;
 
 /// What spreadsheets, databases and programs write where there is no value.
@@ -30,6 +31,9 @@ const NULL_LIKE: [&str; 18] = [
     "nil",
     "\\N",
 ];
+
+/// Length of the longest of them in bytes.
+const LONGEST_NULL_LIKE: usize = "undefined".len();
 
 /// What psql writes behind the last row of its text format.
 pub(super) const END_OF_DATA: &[u8] = b"\\.";
@@ -79,6 +83,7 @@ impl Warnings {
     }
 
     /// Counts one more, and keeps the first.
+    #[cold]
     pub(super) fn add(&mut self, reason: WarningReason, line: u64, sample: &[u8]) {
         match &mut self.found[reason as usize] {
             Some(warning) => warning.count += 1,
@@ -93,6 +98,7 @@ impl Warnings {
     }
 
     /// Looks at a record.
+    #[inline]
     pub(super) fn observe<'a>(&mut self, taken: &Taken<'a, impl Record<'a>>) {
         use WarningReason as Reason;
         let Taken { row, fields, plain, line, raw } = taken;
@@ -100,10 +106,11 @@ impl Warnings {
         if fields.len() < self.header.len() {
             self.add(Reason::ShortRecords, *line, raw);
         }
-        if is_null_like(row.code) {
+        // Most codes are told apart by their length or their first letter.
+        if code.len() <= LONGEST_NULL_LIKE && is_null_like(row.code) {
             self.add(Reason::NullLikeCode, *line, code);
         }
-        if is_scientific(code) {
+        if matches!(code[0], b'0'..=b'9' | b'+' | b'-') && is_scientific(code) {
             self.add(Reason::ScientificCode, *line, code);
         }
         if code.eq_ignore_ascii_case(self.code_header.as_bytes()) && self.is_header(*fields) {
@@ -125,7 +132,9 @@ impl Warnings {
             self.add(Reason::LookAlike, *line, spell_out(row.code).as_bytes());
         }
         let texts = [row.serial, row.sku, row.sku_name, row.batch_code];
-        if let Some(text) = texts.into_iter().flatten().find(|text| text.contains(['\r', '\n'])) {
+        if let Some(text) =
+            texts.into_iter().flatten().find(|text| memchr2(b'\r', b'\n', text.as_bytes()).is_some())
+        {
             self.add(Reason::MultiLineText, *line, text.as_bytes());
         }
     }
@@ -145,11 +154,7 @@ impl Warnings {
 }
 
 fn is_null_like(code: &str) -> bool {
-    // Told from most codes by the first letter.
-    matches!(
-        code.as_bytes()[0],
-        b'n' | b'N' | b'#' | b'(' | b'-' | b'u' | b'U' | b't' | b'T' | b'f' | b'F' | b'\\'
-    ) && NULL_LIKE.iter().any(|value| value.eq_ignore_ascii_case(code))
+    NULL_LIKE.iter().any(|value| value.eq_ignore_ascii_case(code))
 }
 
 /// `1.23457E+12`: digits with a decimal separator or an exponent with a sign, as spreadsheets write large numbers. `12E34` may be
