@@ -26,16 +26,18 @@ CREATE TABLE onceload.import_tasks (
 -- Asked for twice, a task is one task while it is active.
 CREATE UNIQUE INDEX import_tasks_one_active ON onceload.import_tasks (job_id, action, coalesce(kind, '')) WHERE status = 'active';
 CREATE INDEX import_tasks_job ON onceload.import_tasks (job_id, requested_at);
+CREATE INDEX import_tasks_finished ON onceload.import_tasks (finished_at) WHERE status <> 'active';
 CREATE INDEX import_tasks_active ON onceload.import_tasks (heartbeat_at) WHERE status = 'active';
 
 -- Effects outside the database that a committed transaction has promised. They are delivered right after the commit, or by
 -- the sweep. Delivering twice is harmless: each is named by job and attempt.
 CREATE TABLE onceload.outbox (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    job_id          uuid        REFERENCES onceload.codes_import_jobs,
+    job_id          uuid        NOT NULL REFERENCES onceload.codes_import_jobs,
     created_at      timestamptz NOT NULL DEFAULT now(),
     next_attempt_at timestamptz NOT NULL DEFAULT now(),
     delivered_at    timestamptz,
+    given_up_at     timestamptz,                          -- it could not be delivered for a day
     attempts        integer     NOT NULL DEFAULT 0,
     kind            text        NOT NULL,
     payload         jsonb       NOT NULL,
@@ -43,4 +45,7 @@ CREATE TABLE onceload.outbox (
     CONSTRAINT outbox_kind CHECK (kind IN ('start_execution', 'stop_execution', 'task_success',
         'task_failure', 'state_changed', 'start_maintenance'))
 );
-CREATE INDEX outbox_undelivered ON onceload.outbox (next_attempt_at) WHERE delivered_at IS NULL;
+CREATE INDEX outbox_undelivered ON onceload.outbox (next_attempt_at) WHERE delivered_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX outbox_job ON onceload.outbox (job_id);
+-- For retention.
+CREATE INDEX outbox_created_at ON onceload.outbox (created_at);

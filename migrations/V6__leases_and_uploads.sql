@@ -104,7 +104,7 @@ BEGIN
            SET status = 'processing', phase = 'inserting', leased = true, updated_at = now(), heartbeat_at = now()
          WHERE id = next.id;
     ELSIF EXISTS (SELECT FROM onceload.outbox o WHERE o.job_id = next.id AND o.kind = 'task_success'
-                     AND o.payload ->> 'attempt' = next.attempt::text AND o.delivered_at IS NULL) THEN
+                     AND o.payload ->> 'attempt' = next.attempt::text AND o.delivered_at IS NULL AND o.given_up_at IS NULL) THEN
         RETURN;
     END IF;
     INSERT INTO onceload.outbox (job_id, kind, payload)

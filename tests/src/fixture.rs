@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use shared::db::jobs::find_view;
 use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
+use shared::domain::message::Kind;
 use shared::lambda::clients::Clients;
 use shared::lambda::{App, Config};
 use shared::s3::objects::Objects;
@@ -198,6 +199,7 @@ pub fn config() -> Config {
         maintenance_state_machine_arn: Some(
             "arn:aws:states:eu-central-1:000000000000:stateMachine:maintenance".into(),
         ),
+        delivers: Kind::ALL.to_vec(),
         event_bus_name: "default".into(),
         approval_timeout: Duration::from_secs(604_800),
         staging_retention_days: 7,
@@ -229,30 +231,46 @@ pub fn objects_at(endpoint: &str) -> Objects {
     Objects::new(&sdk_config(endpoint, 1), BUCKET)
 }
 
+/// What an endpoint does with a request.
+#[derive(Debug, Clone, Copy)]
+enum Reply {
+    Accept,
+    Refuse(&'static str),
+    Silence,
+}
+
 /// Starts an endpoint that answers every request with this error, in the AWS JSON protocol.
 pub async fn serve_refusals(error: &'static str) -> String {
-    serve_aws(400, Some(error)).await
+    serve_aws(move |_| Reply::Refuse(error)).await
 }
 
 /// Starts an endpoint that accepts every request and answers nothing, in the AWS JSON protocol.
 pub async fn serve_acceptance() -> String {
-    serve_aws(200, None).await
+    serve_aws(|_| Reply::Accept).await
 }
 
-async fn serve_aws(status: u16, error: Option<&'static str>) -> String {
+/// The same, but requests to EventBridge get no answer.
+pub async fn serve_without_events() -> String {
+    serve_aws(|target| if target.starts_with("AWSEvents.") { Reply::Silence } else { Reply::Accept }).await
+}
+
+/// `reply`: by the operation that the header `X-Amz-Target` names.
+async fn serve_aws(reply: impl Fn(&str) -> Reply + Copy + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let answer = service_fn(move |_: hyper::Request<hyper::body::Incoming>| async move {
-                let response = hyper::Response::builder()
-                    .status(status)
-                    .header("content-type", "application/x-amz-json-1.0");
-                match error {
-                    Some(error) => response
+            let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| async move {
+                let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+                let response =
+                    hyper::Response::builder().header("content-type", "application/x-amz-json-1.0");
+                match reply(target.unwrap_or_default()) {
+                    Reply::Accept => response.body("{}".to_owned()),
+                    Reply::Refuse(error) => response
+                        .status(400)
                         .header("x-amzn-errortype", error)
                         .body(format!("{{\"__type\":\"{error}\",\"message\":\"no\"}}")),
-                    None => response.body("{}".to_owned()),
+                    Reply::Silence => std::future::pending().await,
                 }
             });
             // Beside the others: clients keep their connections. One may disconnect at any time.

@@ -13,7 +13,6 @@ use shared::domain::lease::Holder;
 use shared::domain::source::{Door, SourceInfo, StartRequest};
 use shared::http::{Answer, Caller, Done, Problem, identify_caller, once, read_body_of_member};
 use shared::lambda::App;
-use shared::lambda::deliver::deliver_promised;
 use shared::lambda::metrics::{Metric, count};
 use shared::source::resolve::freeze;
 use start::Outcome;
@@ -91,7 +90,5 @@ async fn follow_up_refusal(app: &App, caller: &Caller, holder: &Holder) -> Resul
         let started = user_profiles::start_clock(&app.db.connection().await?, caller.user).await?;
         tracing::info!(user_id = %caller.user, started, "the import in the way had no start");
     }
-    // The function that started the import in the way may have died before it delivered its messages.
-    deliver_promised(app).await;
     Ok(())
 }

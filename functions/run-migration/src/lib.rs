@@ -15,7 +15,6 @@ use shared::domain::object::FrozenSource;
 use shared::domain::source::{Door, SourceInfo};
 use shared::http::{Answer, Caller, Done, Problem, identify_caller, json_answer, once, status_url};
 use shared::lambda::App;
-use shared::lambda::deliver::deliver_promised;
 use shared::source::resolve::freeze;
 use start::Outcome;
 
@@ -24,26 +23,17 @@ pub async fn handle(app: App, request: Request) -> Answer {
     let caller = identify_caller(&app, &request).await?;
     let asked = request::read(&request, &caller)?;
     let file = find_file(&app, &caller, &asked).await?;
-    let mut running = false;
-    let answer = once(&app, &caller, async |tx| {
+    once(&app, &caller, async |tx| {
         // Only now is a missing file refused: a request that was answered gets its answer again after its file has gone.
         let Some(file) = &file else { return Err(missing(&asked.file)) };
         let start = start_of(&asked, &caller, file);
         match start::run(tx, &start, &file.base_key).await? {
             Outcome::Started(promises) => Ok(Done { response: started(start.job)?, promises }),
-            Outcome::Running(job) => {
-                running = true;
-                Ok(already_running(job)?.into())
-            }
+            Outcome::Running(job) => Ok(already_running(job)?.into()),
             Outcome::TryAgain => Err(Problem::unavailable()),
         }
     })
-    .await;
-    if running {
-        // The function that started the run may have died before it delivered its messages.
-        deliver_promised(&app).await;
-    }
-    answer
+    .await
 }
 
 /// The file of a request, as it is now.

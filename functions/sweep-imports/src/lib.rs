@@ -2,6 +2,7 @@
 //! woke, expired waits, old staging and old uploads. It runs every minute; if one part fails, the others go on.
 
 mod executions;
+mod outbox;
 mod staging;
 mod tasks;
 mod uploads;
@@ -10,11 +11,12 @@ use executions::Execution;
 use serde::Serialize;
 use serde_json::json;
 use shared::db::jobs::{self, Ending, SilentJob};
-use shared::db::outbox::Promises;
+use shared::db::outbox::{Message, Promises, is_on_its_way};
+use shared::domain::execution;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::lambda::deliver::{deliver, deliver_due};
+use shared::lambda::deliver::deliver;
 use shared::lambda::{App, Budget};
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub struct Output {
 }
 
 /// The handler. Its input, the schedule's event, is not read.
-pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> StepResult<Output> {
+pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> StepResult<Output> {
     let mut errors = Vec::new();
     let mut part = |name: &str, done: StepResult<usize>| {
         done.unwrap_or_else(|error| {
@@ -46,10 +48,7 @@ pub async fn handle(app: App, _event: serde_json::Value, _budget: Budget) -> Ste
         })
     };
     let output = Output {
-        delivered: part(
-            "outbox",
-            deliver_due(&app, None, 100).await.map(|sent| sent.delivered).map_err(Into::into),
-        ),
+        delivered: part("outbox", outbox::deliver_all(&app, Budget::of(budget.left() / 2)).await),
         closed: part("dead executions", close_dead(&app).await),
         given_up: part("dead tasks", tasks::give_up_dead(&app, SILENT).await),
         woken: part("lost wake-ups", wake_lost(&app).await),
@@ -70,7 +69,7 @@ async fn close_dead(app: &App) -> StepResult<usize> {
     drop(connection);
     let mut closed = 0;
     for job in silent {
-        if let Some(how) = find_end(app, &job).await {
+        if let Some(how) = find_end(app, &job).await? {
             closed += usize::from(end(app, job.job, job.attempt, Status::Failed, &how).await?);
         }
     }
@@ -78,16 +77,25 @@ async fn close_dead(app: &App) -> StepResult<usize> {
 }
 
 /// How the job's execution ended, if it has.
-async fn find_end(app: &App, job: &SilentJob) -> Option<String> {
-    let Some(arn) = &job.execution_arn else {
-        // Its start is in the outbox. After ten minutes without success a person should know.
-        return job.old.then(|| "its execution could not be started".to_owned());
+async fn find_end(app: &App, job: &SilentJob) -> StepResult<Option<String>> {
+    let arn = match (&job.execution_arn, &app.config.state_machine_arn) {
+        (Some(arn), _) => arn.clone(),
+        // No execution has opened it. The one that the outbox starts has its name.
+        (None, Some(machine)) => execution::arn(machine, &execution::name_of_attempt(job.job, job.attempt)),
+        (None, None) => return Ok(None),
     };
-    match executions::find(app, arn).await {
+    Ok(match executions::find(app, &arn).await {
         Execution::Ended(how) => Some(how),
+        Execution::Gone if job.execution_arn.is_none() && is_starting(app, job).await? => None,
         Execution::Gone => Some("its execution is gone".to_owned()),
         Execution::Going => None,
-    }
+    })
+}
+
+/// Whether the outbox starts its execution, or did so only now.
+async fn is_starting(app: &App, job: &SilentJob) -> StepResult<bool> {
+    let start = Message::StartExecution { attempt: job.attempt };
+    Ok(is_on_its_way(&app.db.connection().await?, job.job, &start).await?)
 }
 
 /// Wakes the first import in line of each merchant whose lease is free. Returns how many it woke.

@@ -2,6 +2,7 @@
 //! merchant stays locked.
 
 use crate::executions::{self, Execution};
+use shared::db::outbox::{self, Message};
 use shared::db::tasks::{self, SilentTask};
 use shared::domain::execution;
 use shared::domain::step::StepResult;
@@ -17,7 +18,7 @@ pub(crate) async fn give_up_dead(app: &App, silent_for: Duration) -> StepResult<
     drop(connection);
     let mut given_up = 0;
     for task in silent {
-        let Some(why) = find_end(app, machine, &task).await else { continue };
+        let Some(why) = find_end(app, machine, &task).await? else { continue };
         let connection = app.db.connection().await?;
         let Some(promises) = tasks::give_up(&connection, task.task, &why).await? else { continue };
         drop(connection);
@@ -28,12 +29,15 @@ pub(crate) async fn give_up_dead(app: &App, silent_for: Duration) -> StepResult<
 }
 
 /// How the task's execution ended, if it has.
-async fn find_end(app: &App, machine: &str, task: &SilentTask) -> Option<String> {
+async fn find_end(app: &App, machine: &str, task: &SilentTask) -> StepResult<Option<String>> {
     let execution = execution::arn(machine, &execution::name_of_task(task.action, task.task));
-    match executions::find(app, &execution).await {
+    Ok(match executions::find(app, &execution).await {
         Execution::Ended(how) => Some(how),
-        // Its start is in the outbox. After ten minutes without success a person should know.
-        Execution::Gone => task.old.then(|| "its execution could not be started, or is gone".to_owned()),
+        Execution::Gone => {
+            let start = Message::StartMaintenance { task: task.task, action: task.action };
+            let on_its_way = outbox::is_on_its_way(&app.db.connection().await?, task.job, &start).await?;
+            (!on_its_way).then(|| "its execution is gone".to_owned())
+        }
         Execution::Going => None,
-    }
+    })
 }

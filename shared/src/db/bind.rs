@@ -1,6 +1,7 @@
 //! Values that know the PostgreSQL type they are sent as, so that no call has to name it.
 
 use crate::domain::ids::{CommunityId, JobId, MerchantId, TaskId, UserId};
+use crate::domain::message::Kind;
 use crate::domain::phase::Phase;
 use crate::domain::source::Door;
 use crate::domain::status::Status;
@@ -126,6 +127,7 @@ sent_as! {
     ClaimedCodes => &'static str, TEXT, TEXT_ARRAY: |claimed| claimed.as_str();
     Door => &'static str, TEXT, TEXT_ARRAY: |door| door.as_str();
     ExportKind => &'static str, TEXT, TEXT_ARRAY: |kind| kind.as_str();
+    Kind => &'static str, TEXT, TEXT_ARRAY: |kind| kind.as_str();
     Phase => &'static str, TEXT, TEXT_ARRAY: |phase| phase.as_str();
     Status => &'static str, TEXT, TEXT_ARRAY: |status| status.as_str();
     TaskStatus => &'static str, TEXT, TEXT_ARRAY: |status| status.as_str();

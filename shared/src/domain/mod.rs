@@ -13,6 +13,7 @@ pub mod key;
 pub mod late;
 pub mod layout;
 pub mod lease;
+pub mod message;
 pub mod object;
 pub mod pace;
 pub mod phase;

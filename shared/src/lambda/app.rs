@@ -2,6 +2,7 @@
 
 use super::clients::{self, Clients};
 use crate::db::{Database, Usage};
+use crate::domain::message::Kind;
 use crate::s3::objects::Objects;
 use aws_config::SdkConfig;
 use serde::Deserialize;
@@ -16,6 +17,8 @@ pub struct Config {
     pub state_machine_arn: Option<String>,
     /// The state machine `maintenance`, where the function may start it.
     pub maintenance_state_machine_arn: Option<String>,
+    /// The messages of the outbox that the function's role allows it to send.
+    pub delivers: Vec<Kind>,
     /// The event bus of `ImportStateChanged`.
     pub event_bus_name: String,
     /// How long an import waits for an approval.
@@ -44,6 +47,7 @@ impl Config {
             bucket: text("BUCKET").unwrap_or_default(),
             state_machine_arn: text("STATE_MACHINE_ARN"),
             maintenance_state_machine_arn: text("MAINTENANCE_STATE_MACHINE_ARN"),
+            delivers: read_kinds(&text("DELIVERS").unwrap_or_default())?,
             event_bus_name: text("EVENT_BUS_NAME").unwrap_or_else(|| "default".into()),
             approval_timeout: Duration::from_secs(u64::from(number("APPROVAL_TIMEOUT_SECONDS", 604_800)?)),
             staging_retention_days: i32::try_from(number("STAGING_RETENTION_DAYS", 7)?).unwrap_or(7),
@@ -53,6 +57,22 @@ impl Config {
             migration_database_url: text("MIGRATION_DATABASE_URL"),
         })
     }
+
+    /// The messages that the function can send: it has the right, and knows the state machine.
+    pub fn deliverable(&self) -> Vec<Kind> {
+        let knows = |kind: &Kind| match kind {
+            Kind::StartExecution => self.state_machine_arn.is_some(),
+            Kind::StartMaintenance => self.maintenance_state_machine_arn.is_some(),
+            _ => true,
+        };
+        self.delivers.iter().copied().filter(knows).collect()
+    }
+}
+
+/// Reads kinds of messages, separated by commas.
+fn read_kinds(list: &str) -> Result<Vec<Kind>, ConfigError> {
+    let words = list.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| Kind::by_name(word).ok_or_else(|| ConfigError::UnknownMessage(word.into()))).collect()
 }
 
 /// Why a function can't start.
@@ -61,6 +81,8 @@ impl Config {
 pub enum ConfigError {
     #[error("{name} is `{value}`, not a number")]
     NotANumber { name: &'static str, value: String },
+    #[error("DELIVERS names `{0}`, which is no kind of a message")]
+    UnknownMessage(String),
     #[error("neither DATABASE_URL nor DATABASE_SECRET_ARN is set")]
     NoDatabase,
     #[error("the database secret could not be read")]

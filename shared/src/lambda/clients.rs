@@ -2,9 +2,14 @@
 
 use crate::s3::objects::Objects;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::SharedCredentialsProvider;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// The longest call of Step Functions or EventBridge, with its repetitions.
+const LONGEST_CALL: Duration = Duration::from_secs(5);
 
 /// Clients that are made when they are first asked for, so that a function carries and starts only those it uses.
 #[derive(Clone)]
@@ -44,12 +49,18 @@ impl Clients {
 
     /// Step Functions.
     pub fn states(&self) -> &aws_sdk_sfn::Client {
-        self.0.states.get_or_init(|| aws_sdk_sfn::Client::new(&self.0.aws))
+        self.0.states.get_or_init(|| aws_sdk_sfn::Client::new(&self.impatient()))
     }
 
     /// EventBridge.
     pub fn events(&self) -> &aws_sdk_eventbridge::Client {
-        self.0.events.get_or_init(|| aws_sdk_eventbridge::Client::new(&self.0.aws))
+        self.0.events.get_or_init(|| aws_sdk_eventbridge::Client::new(&self.impatient()))
+    }
+
+    /// The configuration for calls that take milliseconds: a service that hangs holds nothing up.
+    fn impatient(&self) -> SdkConfig {
+        let timeouts = TimeoutConfig::builder().operation_timeout(LONGEST_CALL).build();
+        self.0.aws.to_builder().timeout_config(timeouts).build()
     }
 }
 

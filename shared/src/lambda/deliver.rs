@@ -11,10 +11,11 @@ use crate::domain::status::Status;
 use crate::domain::task::Action;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata};
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Map, Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-/// What became of messages.
+/// What became of promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     /// Delivered, or left to the sweep.
@@ -38,67 +39,111 @@ impl From<String> for Failure {
     }
 }
 
-/// Delivers these messages now. What can't be delivered stays in the outbox for the sweep.
+/// Delivers these messages now. What this function can't deliver stays in the outbox for the sweep.
 pub async fn deliver(app: &App, promises: Promises) -> Delivery {
-    let mut outcome = Delivery::Promised;
-    for id in promises.into_ids() {
-        match deliver_due(app, Some(id), 1).await {
-            Ok(sent) if sent.refused > 0 => outcome = Delivery::Refused,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(outbox_id = id, %error, "left to the sweep"),
+    let ids = promises.into_ids();
+    if ids.is_empty() {
+        return Delivery::Promised;
+    }
+    let taken = async { outbox::take(&app.db.connection().await?, &ids, &app.config.deliverable()).await };
+    match taken.await {
+        Ok(due) => match send_all(app, due).await.refused {
+            0 => Delivery::Promised,
+            _ => Delivery::Refused,
+        },
+        Err(error) => {
+            tracing::warn!(?ids, %error, "left to the sweep");
+            Delivery::Promised
         }
     }
-    outcome
 }
 
-/// Delivers what a request promised that died before it delivered. The sweep would do it later.
-pub async fn deliver_promised(app: &App) {
-    if let Err(error) = deliver_due(app, None, 5).await {
-        tracing::warn!(%error, "left to the sweep");
-    }
-}
-
-/// How many messages went out, and how many never will.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// What became of messages.
+#[derive(Debug, Default)]
 pub struct Sent {
-    /// Messages that went out.
+    /// How many went out.
     pub delivered: usize,
-    /// Starts that were refused for good.
+    /// How many starts were refused for good.
     pub refused: usize,
+    /// Those that did not go out; each is due again later.
+    pub failed: Vec<Due>,
 }
 
-/// Delivers what is due, or one message; and what the delivery promises in turn, because who was to be woken is gone.
-pub async fn deliver_due(app: &App, id: Option<i64>, limit: i64) -> DbResult<Sent> {
-    let mut due = VecDeque::from(outbox::take_due(&app.db.connection().await?, id, limit).await?);
+/// How many messages are on their way at a time.
+const AT_A_TIME: usize = 8;
+
+/// Sends messages that were taken: those of one job one after the other, several jobs beside each other. None stops another.
+pub async fn send_all(app: &App, due: Vec<Due>) -> Sent {
+    let mut jobs: BTreeMap<JobId, VecDeque<Due>> = BTreeMap::new();
+    for message in due {
+        jobs.entry(message.job).or_default().push_back(message);
+    }
+    let parts = stream::iter(jobs.into_values()).map(|due| send_in_order(app, due));
+    let mut parts = parts.buffer_unordered(AT_A_TIME);
+    let mut all = Sent::default();
+    while let Some(part) = parts.next().await {
+        all.delivered += part.delivered;
+        all.refused += part.refused;
+        all.failed.extend(part.failed);
+    }
+    all
+}
+
+async fn send_in_order(app: &App, mut due: VecDeque<Due>) -> Sent {
     let mut sent = Sent::default();
     while let Some(message) = due.pop_front() {
-        let outcome = send(app, &message).await;
-        let mut connection = app.db.connection().await?;
-        match outcome {
+        let recorded = match send(app, &message).await {
             Ok(promises) => {
-                outbox::record_delivered(&connection, message.id).await?;
                 sent.delivered += 1;
-                for id in promises.into_ids() {
-                    due.extend(outbox::take_due(&connection, Some(id), 1).await?);
-                }
+                record_delivered(app, message.id, promises).await.map(|next| due.extend(next))
             }
             Err(Failure::Refused(error)) => {
                 tracing::error!(job_id = %message.job, outbox_id = message.id, error, "start refused");
-                jobs::close_refused(&mut connection, &message).await?;
                 sent.refused += 1;
+                close_refused(app, &message).await
             }
             Err(Failure::Later(error)) => {
-                tracing::warn!(job_id = %message.job, outbox_id = message.id, error, "delivery failed, will be repeated");
-                outbox::record_failed(&connection, message.id, &error).await?;
+                let kind = message.kind.as_str();
+                tracing::warn!(job_id = %message.job, outbox_id = message.id, kind, error, "delivery failed, will be repeated");
+                let id = message.id;
+                sent.failed.push(message);
+                record_failed(app, id, &error).await
             }
+        };
+        if let Err(error) = recorded {
+            // It is due again in a minute, whatever became of it.
+            tracing::warn!(%error, cause = %error.cause, "the outcome of a delivery was not recorded");
         }
     }
-    Ok(sent)
+    sent
+}
+
+/// Returns what the delivery has promised in turn, because the execution that was to be woken is gone.
+async fn record_delivered(app: &App, id: i64, promises: Promises) -> DbResult<Vec<Due>> {
+    let connection = app.db.connection().await?;
+    outbox::record_delivered(&connection, id).await?;
+    let ids = promises.into_ids();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    outbox::take(&connection, &ids, &app.config.deliverable()).await
+}
+
+async fn record_failed(app: &App, id: i64, error: &str) -> DbResult<()> {
+    // `false`: a ghost has delivered it.
+    outbox::record_failed(&app.db.connection().await?, id, error).await.map(drop)
+}
+
+async fn close_refused(app: &App, message: &Due) -> DbResult<()> {
+    jobs::close_refused(&mut app.db.connection().await?, message).await
 }
 
 /// Sends one message. Returns what is to be delivered next.
 async fn send(app: &App, due: &Due) -> Result<Promises, Failure> {
-    match &due.message {
+    let Some(message) = &due.message else {
+        return Err(Failure::Later("its payload can't be read".into()));
+    };
+    match message {
         Message::StartExecution { attempt } => start_execution(app, due.job, *attempt).await?,
         Message::StopExecution { execution_arn } => stop_execution(app, execution_arn).await?,
         Message::TaskSuccess { attempt } => return Ok(wake(app, due.job, *attempt).await?),

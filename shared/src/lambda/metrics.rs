@@ -24,6 +24,8 @@ pub enum Metric {
     ImportConflicts,
     /// An upload lies in a folder that is no merchant's: no job can say so.
     UploadsWithoutMerchant,
+    /// A message could not be delivered for a day.
+    MessagesGivenUp,
     /// A request that could have had a key and had none. With `KeyedRequests`: the share of clients without.
     KeylessRequests,
     /// A request with a key.
@@ -32,13 +34,14 @@ pub enum Metric {
 
 impl Metric {
     /// Every counter.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::IdempotentReplays,
         Self::IdempotencyConflicts,
         Self::IdempotencyMismatches,
         Self::SupersededImports,
         Self::ImportConflicts,
         Self::UploadsWithoutMerchant,
+        Self::MessagesGivenUp,
         Self::KeylessRequests,
         Self::KeyedRequests,
     ];
@@ -52,6 +55,7 @@ impl Metric {
             Self::SupersededImports => "SupersededImports",
             Self::ImportConflicts => "ImportConflicts",
             Self::UploadsWithoutMerchant => "UploadsWithoutMerchant",
+            Self::MessagesGivenUp => "MessagesGivenUp",
             Self::KeylessRequests => "KeylessRequests",
             Self::KeyedRequests => "KeyedRequests",
         }

@@ -12,6 +12,7 @@ mod process;
 mod rules {
     mod buckets;
     mod csv_texts;
+    mod deliveries;
     mod idempotency_keys;
     mod json;
     mod object_keys;
@@ -70,6 +71,10 @@ mod rollback {
 mod export {
     mod rejects;
     mod reports;
+}
+mod outbox {
+    mod delivery;
+    mod giving_up;
 }
 mod sweep {
     mod idempotency_keys;

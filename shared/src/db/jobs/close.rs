@@ -98,6 +98,16 @@ async fn complete(
 }
 
 impl Ending {
+    /// A failure with this message.
+    pub fn failed(message: &str) -> Self {
+        Self::Stopped {
+            status: Status::Failed,
+            message: Some(message.to_owned()),
+            errors: Value::Array(Vec::new()),
+            only_waiting: false,
+        }
+    }
+
     /// What a completed job says about its end.
     fn note(&self) -> Option<String> {
         match self {
@@ -112,18 +122,15 @@ impl Ending {
 
 /// Ends a job whose execution was refused for good, and with it the lease of its user.
 pub async fn close_refused(connection: &mut Connection, due: &Due) -> DbResult<()> {
-    if let Message::StartExecution { attempt } = due.message {
-        let ending = Ending::Stopped {
-            status: Status::Failed,
-            message: Some("its execution could not be started".into()),
-            errors: Value::Array(Vec::new()),
-            only_waiting: false,
-        };
+    if let Some(Message::StartExecution { attempt }) = due.message {
+        let ending = Ending::failed(
+            "its execution could not be started: Step Functions refuses it, and the log says why; mend that, then retry",
+        );
         // The sweep delivers what this promises.
         if let Some(closed) = close(connection, due.job, attempt, &ending).await? {
             closed.promises.leave_to_sweep();
         }
     }
     // Twice is harmless: the second finds the job closed.
-    outbox::record_delivered(connection, due.id).await
+    outbox::record_given_up(connection, due.id).await.map(drop)
 }

@@ -28,7 +28,7 @@ pub use steps::{
     find_identities, lose_staging, mark_again, record_inserted, record_verified, replace_token,
     save_validation,
 };
-pub use sweep::{SilentJob, expire_staging, find_overdue, find_silent, find_stale_staging};
+pub use sweep::{SilentJob, add_note, expire_staging, find_overdue, find_silent, find_stale_staging};
 pub use view::{Counts, FileTotals, Filter, JobView, Position, Share, find_view, list_views};
 
 pub(super) use statements::STATEMENTS;

@@ -1,6 +1,6 @@
 -- jobs.silent
 -- Jobs that an execution should be working on, those that hold a lease first. Their executions are looked up one by one.
-SELECT id, attempt, execution_arn, status, updated_at < now() - interval '10 minutes' AS old
+SELECT id, attempt, execution_arn, status
   FROM onceload.codes_import_jobs
  WHERE finished_at IS NULL
    AND updated_at < now() - make_interval(secs => $1)

@@ -6,6 +6,7 @@ statements! {
     "jobs":
     ACTIVE_SOURCE = "active_source";
     ADD_ERRORS = "add_errors";
+    ADD_NOTE = "add_note";
     ADOPT = "adopt";
     APPEND_ERROR = "append_error";
     APPROVE = "approve";

@@ -15,8 +15,6 @@ pub struct SilentJob {
     pub attempt: i32,
     /// The execution that should be working on it.
     pub execution_arn: Option<String>,
-    /// It has been silent for more than ten minutes.
-    pub old: bool,
 }
 
 /// Jobs that have been silent for at least this long.
@@ -28,7 +26,6 @@ pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<V
             job: JobId(row.get("id")),
             attempt: row.get("attempt"),
             execution_arn: row.get("execution_arn"),
-            old: row.get("old"),
         })
         .collect())
 }
@@ -48,4 +45,9 @@ pub async fn find_stale_staging(on: &dyn Session, days: i32) -> DbResult<Vec<Job
 /// Marks the staging of a finished job as cleared. `false`: a retry has begun.
 pub async fn expire_staging(on: &dyn Session, job: JobId) -> DbResult<bool> {
     Ok(sql::EXPIRE_STAGING.opt(on, &[&job]).await?.is_some())
+}
+
+/// Says something about a job that has nothing to say. `false`: it has.
+pub async fn add_note(on: &dyn Session, job: JobId, note: &str) -> DbResult<bool> {
+    sql::ADD_NOTE.run_guarded(on, &[&job, &note]).await
 }

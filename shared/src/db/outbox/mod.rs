@@ -1,20 +1,28 @@
 //! Effects outside the database, promised by the transaction that made them due.
 
 use super::connection::Session;
-use super::error::DbResult;
+use super::decode::to_duration;
+use super::error::{DbError, DbResult};
 use super::statement::{Statement, statements};
 use crate::domain::ids::{JobId, TaskId};
+use crate::domain::message::Kind;
 use crate::domain::task::Action;
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 statements! {
     "outbox":
     ADD = "add";
+    DELETE_SETTLED = "delete_settled";
     DELIVERED = "delivered";
     FAILED = "failed";
+    GIVEN_UP = "given_up";
     LINE = "line";
+    ON_ITS_WAY = "on_its_way";
     START = "start";
+    TAKE = "take";
     TAKE_DUE = "take_due";
 }
 
@@ -54,14 +62,14 @@ pub enum Message {
 }
 
 impl Message {
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> Kind {
         match self {
-            Self::StartExecution { .. } => "start_execution",
-            Self::StopExecution { .. } => "stop_execution",
-            Self::TaskSuccess { .. } => "task_success",
-            Self::TaskFailure { .. } => "task_failure",
-            Self::StateChanged => "state_changed",
-            Self::StartMaintenance { .. } => "start_maintenance",
+            Self::StartExecution { .. } => Kind::StartExecution,
+            Self::StopExecution { .. } => Kind::StopExecution,
+            Self::TaskSuccess { .. } => Kind::TaskSuccess,
+            Self::TaskFailure { .. } => Kind::TaskFailure,
+            Self::StateChanged => Kind::StateChanged,
+            Self::StartMaintenance { .. } => Kind::StartMaintenance,
         }
     }
 
@@ -75,20 +83,19 @@ impl Message {
         }
     }
 
-    fn read(kind: &str, payload: &Value) -> Option<Self> {
+    fn read(kind: Kind, payload: &Value) -> Option<Self> {
         let attempt = || payload["attempt"].as_i64().and_then(|n| i32::try_from(n).ok());
         let text = |name: &str| payload[name].as_str().map(str::to_owned);
         Some(match kind {
-            "start_execution" => Self::StartExecution { attempt: attempt()? },
-            "task_success" => Self::TaskSuccess { attempt: attempt()? },
-            "stop_execution" => Self::StopExecution { execution_arn: text("execution_arn")? },
-            "task_failure" => Self::TaskFailure { token: text("token")? },
-            "state_changed" => Self::StateChanged,
-            "start_maintenance" => Self::StartMaintenance {
+            Kind::StartExecution => Self::StartExecution { attempt: attempt()? },
+            Kind::TaskSuccess => Self::TaskSuccess { attempt: attempt()? },
+            Kind::StopExecution => Self::StopExecution { execution_arn: text("execution_arn")? },
+            Kind::TaskFailure => Self::TaskFailure { token: text("token")? },
+            Kind::StateChanged => Self::StateChanged,
+            Kind::StartMaintenance => Self::StartMaintenance {
                 task: TaskId(payload["task_id"].as_str().and_then(|id| Uuid::try_parse(id).ok())?),
                 action: payload["action"].as_str().and_then(Action::by_name)?,
             },
-            _ => return None,
         })
     }
 }
@@ -146,27 +153,56 @@ impl Promises {
     pub fn leave_to_sweep(self) {}
 }
 
-/// A message that this caller may deliver now.
+/// A message that this caller delivers now.
 #[derive(Debug, Clone)]
 pub struct Due {
     /// Its row.
     pub id: i64,
     /// The job that it is about.
     pub job: JobId,
-    /// What is to be done.
-    pub message: Message,
+    /// What kind it is.
+    pub kind: Kind,
+    /// What is to be done; `None` if the payload can't be read.
+    pub message: Option<Message>,
+    /// How long ago it was promised.
+    pub age: Duration,
 }
 
-/// Takes one message, or up to `limit` due ones, for half a minute.
-pub async fn take_due(on: &dyn Session, id: Option<i64>, limit: i64) -> DbResult<Vec<Due>> {
-    let rows = TAKE_DUE.all(on, &[&id, &limit]).await?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| {
-            let message = Message::read(row.get("kind"), &row.get::<_, Value>("payload"))?;
-            Some(Due { id: row.get("id"), job: JobId(row.get("job_id")), message })
+impl Due {
+    fn read(row: &Row) -> DbResult<Self> {
+        let kind: &str = row.get("kind");
+        let kind = Kind::by_name(kind)
+            .ok_or_else(|| DbError::defect("outbox.read", format!("`{kind}` is no kind of a message")))?;
+        Ok(Self {
+            id: row.get("id"),
+            job: JobId(row.get("job_id")),
+            kind,
+            message: Message::read(kind, &row.get::<_, Value>("payload")),
+            age: to_duration(row.get("age_seconds")),
         })
-        .collect())
+    }
+
+    fn read_all(rows: &[Row]) -> DbResult<Vec<Self>> {
+        let mut due: Vec<Self> = rows.iter().map(Self::read).collect::<DbResult<_>>()?;
+        due.sort_by_key(|due| due.id);
+        Ok(due)
+    }
+}
+
+/// Takes those of these messages that are due and of these kinds, for half a minute.
+pub async fn take(on: &dyn Session, ids: &[i64], kinds: &[Kind]) -> DbResult<Vec<Due>> {
+    Due::read_all(&TAKE.all(on, &[&ids, &kinds]).await?)
+}
+
+/// Takes up to `limit` due messages of these kinds for a minute, one of each merchant in turn.
+pub async fn take_due(on: &dyn Session, kinds: &[Kind], limit: i64) -> DbResult<Vec<Due>> {
+    Due::read_all(&TAKE_DUE.all(on, &[&kinds, &limit]).await?)
+}
+
+/// Whether this message of the job will be delivered, or was delivered less than ten minutes ago.
+pub async fn is_on_its_way(on: &dyn Session, job: JobId, message: &Message) -> DbResult<bool> {
+    let row = ON_ITS_WAY.one(on, &[&job, &message.kind(), &message.payload()]).await?;
+    Ok(row.get("on_its_way"))
 }
 
 /// Notes that a message was delivered.
@@ -174,7 +210,18 @@ pub async fn record_delivered(on: &dyn Session, id: i64) -> DbResult<()> {
     DELIVERED.run_one(on, &[&id]).await
 }
 
-/// Notes why a message could not be delivered; it is due again later.
-pub async fn record_failed(on: &dyn Session, id: i64, error: &str) -> DbResult<()> {
-    FAILED.run_one(on, &[&id, &error]).await
+/// Notes why a message could not be delivered; it is due again after 10 seconds, 20, 40 and so on, at most 5 minutes.
+/// `false`: somebody else has delivered it meanwhile.
+pub async fn record_failed(on: &dyn Session, id: i64, error: &str) -> DbResult<bool> {
+    FAILED.run_guarded(on, &[&id, &error]).await
+}
+
+/// Notes that a message will not be delivered. `false`: somebody else has delivered it or given it up.
+pub async fn record_given_up(on: &dyn Session, id: i64) -> DbResult<bool> {
+    GIVEN_UP.run_guarded(on, &[&id]).await
+}
+
+/// Deletes messages that were delivered or given up and are older than a week. Returns how many.
+pub async fn delete_settled(on: &dyn Session, batch: u32) -> DbResult<u64> {
+    DELETE_SETTLED.run_many(on, &[&i64::from(batch)]).await
 }

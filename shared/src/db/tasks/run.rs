@@ -117,8 +117,6 @@ pub struct SilentTask {
     pub job: JobId,
     /// What is to be done.
     pub action: Action,
-    /// It was asked for more than ten minutes ago.
-    pub old: bool,
 }
 
 /// Tasks that have been silent for at least so long.
@@ -131,7 +129,6 @@ pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<V
             job: JobId(row.get("job_id")),
             action: Action::by_name(action)
                 .ok_or_else(|| DbError::defect(SILENT.name, format!("`{action}` is no action")))?,
-            old: row.get("old"),
         });
     }
     Ok(silent)

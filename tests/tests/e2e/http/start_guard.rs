@@ -135,7 +135,7 @@ async fn concurrent_requests_run_one_migration() {
     assert_eq!((merchant.count_codes().await, merchant.wait_for_rest().await), (3, 2));
 }
 
-/// The function commits and dies before it starts the execution. The sweep or the next request starts it, once.
+/// The function commits and dies before it starts the execution. The sweep starts it, once.
 #[tokio::test]
 async fn a_start_lost_after_the_commit_is_delivered_once() {
     let merchant = Merchant::new("killed before the start").await;
@@ -152,7 +152,7 @@ async fn a_start_lost_after_the_commit_is_delivered_once() {
     let job = answer.body["jobId"].as_str().expect("jobId").to_owned();
     assert_eq!(merchant.import(&job).await["status"], json!("pending"));
 
-    // A request and two sweeps deliver the message at the same time.
+    // Two sweeps deliver the message at the same time, beside a request that is refused.
     let due = format!("UPDATE onceload.outbox SET next_attempt_at = now() WHERE job_id = '{job}'");
     merchant.db.batch_execute(&due).await.expect("due now");
     let held = tokio::join!(operator.post(QUEUE, None, &body), sweep(&merchant), sweep(&merchant)).0;

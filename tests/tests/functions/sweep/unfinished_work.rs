@@ -40,22 +40,6 @@ async fn an_unanswered_approval_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_that_never_started_is_closed() {
-    let world = World::new().await;
-    let mut run = world.import_file("a.csv", "code,sku\nA,\"\n");
-    run.until(State::Done).await.error();
-    run.retry(&world.actor).await;
-    // The start can't be delivered, since nothing listens at the endpoint.
-    let swept = sweep(&world).await.unwrap();
-    assert_eq!((swept.delivered, swept.closed), (0, 0), "not yet");
-    age(&world, &run, "11 minutes").await;
-    assert_eq!(sweep(&world).await.unwrap().closed, 1);
-    let job = world.read_job(run.job).await;
-    assert_eq!((&job["status"], &job["leased"]), (&json!("failed"), &json!(false)));
-    assert!(job["error_message"].as_str().unwrap().contains("could not be started"), "{job}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_execution_cannot_be_described_is_left_alone() {
     let world = World::new().await;
     let mut run = world.import_file("a.csv", "code\nA\n");
