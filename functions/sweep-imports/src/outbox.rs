@@ -22,7 +22,8 @@ const UNREADABLE_AFTER: Duration = Duration::from_secs(3600);
 /// Sends until nothing is due or the time is up. Returns how many messages went out.
 pub(crate) async fn deliver_all(app: &App, budget: Budget) -> StepResult<usize> {
     let kinds = app.config.deliverable();
-    let (events, executions): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| *kind == Kind::StateChanged);
+    let (events, executions): (Vec<_>, Vec<_>) =
+        kinds.into_iter().partition(|kind| *kind == Kind::StateChanged);
     // Each service by itself: one that hangs delays no message to the other.
     let (executions, events) =
         tokio::join!(deliver_kinds(app, &executions, budget), deliver_kinds(app, &events, budget));
@@ -59,14 +60,17 @@ async fn give_up(app: &App, due: &Due) -> DbResult<()> {
     count(Metric::MessagesGivenUp);
     let promises = match (due.kind, &due.message) {
         (Kind::StartExecution, message) => {
-            let why = "its execution could not be started for a day; when Step Functions answers again, retry";
+            let why =
+                "its execution could not be started for a day; when Step Functions answers again, retry";
             fail(app, due.job, attempt_of(message), why).await?
         }
         (Kind::TaskSuccess, message) => {
             let why = "its execution could not be woken for a day; when Step Functions answers again, retry";
             fail(app, due.job, attempt_of(message), why).await?
         }
-        (Kind::StartMaintenance, Some(Message::StartMaintenance { task, .. })) => fail_task(app, *task).await?,
+        (Kind::StartMaintenance, Some(Message::StartMaintenance { task, .. })) => {
+            fail_task(app, *task).await?
+        }
         (Kind::StateChanged, _) => {
             let note = "the event ImportStateChanged could not be published for a day: nobody was told";
             jobs::add_note(&app.db.connection().await?, due.job, note).await?;
@@ -102,6 +106,7 @@ async fn fail(app: &App, job: JobId, attempt: Option<i32>, why: &str) -> DbResul
 }
 
 async fn fail_task(app: &App, task: TaskId) -> DbResult<Promises> {
-    let why = "its execution could not be started for a day; when Step Functions answers again, ask for it again";
+    let why =
+        "its execution could not be started for a day; when Step Functions answers again, ask for it again";
     Ok(tasks::give_up(&app.db.connection().await?, task, why).await?.unwrap_or_default())
 }

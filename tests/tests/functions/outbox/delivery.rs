@@ -61,7 +61,11 @@ async fn a_function_takes_only_the_messages_that_it_can_send() {
     let mut run = world.import_file("a.csv", "code\nA\nA\n");
     run.app = that_delivers(&world.app, &[]);
     run.finish(&world.actor).await.expect(State::Done);
-    assert_eq!(world.read_outbox(run.job).await.len(), 4, "two events, a wake-up, and the start of an export");
+    assert_eq!(
+        world.read_outbox(run.job).await.len(),
+        4,
+        "two events, a wake-up, and the start of an export"
+    );
     assert_eq!(world.db.int(ATTEMPTS).await, 0);
 
     let listening = with_endpoint(&world, &serve_acceptance().await);
@@ -107,12 +111,13 @@ async fn messages_of_one_merchant_do_not_keep_those_of_another_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_does_not_answer_delays_no_message_to_another() {
     let world = World::new().await;
-    let run = world.import_to_end("a.csv", "code\nA\nA\n").await;
+    world.import_to_end("a.csv", "code\nA\nA\n").await;
     world.db.exec(UNTRIED).await;
     let half_deaf = with_endpoint(&world, &serve_without_events().await);
     let budget = Budget::of(Duration::from_secs(12));
     let sweeping = tokio::spawn(sweep_imports::handle(half_deaf, json!({}), budget));
-    let others = "SELECT count(*) FROM onceload.outbox WHERE delivered_at IS NULL AND kind <> 'state_changed'";
+    let others =
+        "SELECT count(*) FROM onceload.outbox WHERE delivered_at IS NULL AND kind <> 'state_changed'";
     while world.db.int(others).await > 0 {
         tokio::task::yield_now().await;
     }
@@ -129,12 +134,16 @@ async fn a_failed_delivery_is_repeated_after_ten_seconds_then_later_and_within_f
     world.db.exec("DELETE FROM onceload.outbox").await;
     for attempts in [0, 2, 50] {
         promise(&world, run.job, Kind::StateChanged, "{}", 1).await;
-        let aged = format!("UPDATE onceload.outbox SET attempts = {attempts} WHERE id = (SELECT max(id) FROM onceload.outbox)");
+        let aged = format!(
+            "UPDATE onceload.outbox SET attempts = {attempts} WHERE id = (SELECT max(id) FROM onceload.outbox)"
+        );
         world.db.exec(&aged).await;
     }
     assert_eq!(sweep(&with_endpoint(&world, &unused_endpoint())).await.delivered, 0);
     let within = |seconds: u32| {
-        format!("SELECT count(*) FROM onceload.outbox WHERE next_attempt_at <= now() + interval '{seconds} seconds'")
+        format!(
+            "SELECT count(*) FROM onceload.outbox WHERE next_attempt_at <= now() + interval '{seconds} seconds'"
+        )
     };
     assert_eq!((world.db.int(&within(10)).await, world.db.int(&within(40)).await), (1, 2));
     assert_eq!(world.db.int(&within(300)).await, 3);

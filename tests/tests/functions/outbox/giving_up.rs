@@ -62,7 +62,11 @@ async fn a_start_that_cannot_be_sent_for_a_day_fails_its_job() {
     assert_eq!(count_given_up(&world).await, 1);
     age(&world, "1 hour").await;
     sweep(&app).await;
-    assert_eq!(count_given_up(&world).await, 1, "it is not tried again, and neither are messages that are young enough");
+    assert_eq!(
+        count_given_up(&world).await,
+        1,
+        "it is not tried again, and neither are messages that are young enough"
+    );
     run.retry(&world.actor).await;
     assert_eq!(world.read_status(run.job).await, "loading", "the advice can be followed");
 }
@@ -137,6 +141,8 @@ async fn a_rollback_that_cannot_be_started_for_a_day_gives_the_lease_back() {
     let task = "SELECT status || ': ' || error_message FROM onceload.import_tasks";
     assert_eq!(
         world.db.column(task).await,
-        ["failed: its execution could not be started for a day; when Step Functions answers again, ask for it again"]
+        [
+            "failed: its execution could not be started for a day; when Step Functions answers again, ask for it again"
+        ]
     );
 }

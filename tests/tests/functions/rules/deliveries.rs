@@ -26,7 +26,9 @@ fn allowed(statement: &Yaml) -> BTreeSet<Kind> {
     let (actions, resources) = (list(&statement["Action"]), list(&statement["Resource"]));
     let names = |part: &str| resources.iter().any(|resource| resource.contains(part));
     let kinds = actions.iter().flat_map(|action| match *action {
-        "states:StartExecution" => vec![(Kind::StartExecution, IMPORTS), (Kind::StartMaintenance, MAINTENANCE)],
+        "states:StartExecution" => {
+            vec![(Kind::StartExecution, IMPORTS), (Kind::StartMaintenance, MAINTENANCE)]
+        }
         "states:StopExecution" => vec![(Kind::StopExecution, "execution:${ImportStateMachine.Name}:*")],
         "states:SendTaskSuccess" => vec![(Kind::TaskSuccess, IMPORTS)],
         "states:SendTaskFailure" => vec![(Kind::TaskFailure, IMPORTS)],

@@ -204,7 +204,10 @@ async fn a_refused_request_sends_nothing() {
     let key = world.upload("a.csv", "code\nA\n");
     let job = expect_job(&start(&world, &[&key]).await);
     // As if the process had died right after the commit.
-    world.db.exec("UPDATE onceload.outbox SET attempts = 0, next_attempt_at = now(), last_error = NULL").await;
+    world
+        .db
+        .exec("UPDATE onceload.outbox SET attempts = 0, next_attempt_at = now(), last_error = NULL")
+        .await;
     assert_held(&start(&world, &[&key]).await, job);
     let untried = "SELECT count(*) FROM onceload.outbox WHERE attempts = 0";
     assert_eq!(world.db.int(untried).await, 1, "the sweep sends it");
