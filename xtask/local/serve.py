@@ -8,6 +8,11 @@ import re
 import sys
 
 import corrections
+import gate
+
+
+# Beside the logs of a stack whose tests act on executions.
+GATE = pathlib.Path("gate").resolve()
 
 
 def keep_function_logs(directory: pathlib.Path) -> None:
@@ -46,6 +51,8 @@ def main() -> None:
     logs.mkdir(parents=True, exist_ok=True)
     keep_function_logs(logs)
     corrections.apply()
+    if GATE.is_dir():
+        gate.install(GATE)
     from ministack.app import main as serve
 
     serve()

@@ -29,6 +29,7 @@ pub mod provision;
 pub mod python;
 pub mod say;
 mod size;
+pub mod soak;
 pub mod stack;
 pub mod statemachine;
 pub mod test;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::stack::{self, Options};
-use xtask::{Error, Result, bench, demo, fuzz, generate, interrupt, project, say, statemachine, test};
+use xtask::{Error, Result, bench, demo, fuzz, generate, interrupt, project, say, soak, statemachine, test};
 
 /// Onceload's developer commands
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     /// Measure imports of millions of rows
     Bench(bench::BenchArgs),
     Fuzz(fuzz::FuzzArgs),
+    Soak(soak::SoakArgs),
+    States(soak::StatesArgs),
     Generate(generate::GenerateArgs),
     /// Write the state machines that are deployed from statemachine/machines.yaml
     Statemachine,
@@ -79,6 +81,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(args) => test::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Fuzz(args) => fuzz::run(args),
+        Command::Soak(args) => soak::soak(args),
+        Command::States(args) => soak::states(args),
         Command::Generate(args) => generate::run(args),
         Command::Statemachine => statemachine::write(),
     }

@@ -2,6 +2,7 @@
 //! the same template.yaml as on AWS. Each stack has a directory of its own, such as `target/local` and `target/test`.
 
 mod file;
+mod outage;
 mod schema;
 mod state;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest;
 
 pub use self::file::{StackFile, User};
+pub use self::outage::{crash_database, restart_pooler, servers};
 pub(crate) use self::state::lock_file;
 use self::state::{Deployed, State, lock};
 use crate::deploy::Request;
@@ -214,7 +216,7 @@ fn ensure_engine(directory: &Path, python: &Python, state: &mut State) -> Result
 /// A hash of the files that the engine runs. When it changes, the engine must be started again.
 fn hash_engine_code() -> Result<String> {
     let mut hash = sha2::Sha256::new();
-    for name in ["serve.py", "corrections.py", "requirements.txt"] {
+    for name in ["serve.py", "corrections.py", "gate.py", "requirements.txt"] {
         let path = script(name);
         hash.update(fs::read(&path).context(|| format!("read {}", path.display()))?);
     }
