@@ -73,3 +73,46 @@ impl Answers {
         counts.iter().map(|(status, count)| format!("{status}: {count}")).collect::<Vec<_>>().join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn request(key: Option<&str>) -> Request {
+        Request {
+            token: String::new(),
+            method: "POST",
+            path: "/communities".to_owned(),
+            key: key.map(str::to_owned),
+            body: Some(json!({ "description": "one" })),
+        }
+    }
+
+    fn answer(status: u16, text: &str) -> Answer {
+        let headers = [("x-request-id".to_owned(), "r".to_owned())].into();
+        Answer { status, headers, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_key_with_two_answers_is_found() {
+        let (answers, keyed) = (Answers::default(), request(Some("k")));
+        assert!(answers.judge(0, &keyed, &answer(201, "a"), false).is_empty());
+        assert!(answers.judge(0, &keyed, &answer(201, "a"), false).is_empty());
+        assert!(answers.judge(1, &keyed, &answer(201, "b"), false).is_empty(), "another user's key");
+        assert_eq!(answers.judge(0, &keyed, &answer(201, "b"), false).len(), 1);
+        assert_eq!(answers.created()[0], (0, "k".to_owned(), "one".to_owned()));
+    }
+
+    #[test]
+    fn nothing_excuses_a_500_and_an_outage_excuses_a_503_that_says_when_to_come_again() {
+        let judge = |answer: &Answer, outage| Answers::default().judge(0, &request(None), answer, outage).len();
+        assert_eq!((judge(&answer(500, ""), true), judge(&answer(503, ""), false)), (1, 1));
+        assert_eq!(judge(&answer(503, ""), true), 1, "without Retry-After");
+        let mut again = answer(503, "");
+        again.headers.insert("retry-after".to_owned(), "5".to_owned());
+        assert_eq!(judge(&again, true), 0);
+        let gateway = Answer { status: 502, ..Answer::default() };
+        assert_eq!((judge(&gateway, true), judge(&gateway, false)), (0, 1), "the gateway's own");
+    }
+}

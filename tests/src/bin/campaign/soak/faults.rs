@@ -13,14 +13,12 @@ use xtask::postgres::Settings;
 use xtask::stack;
 
 pub(super) async fn strike(world: &World, fault: &Fault) -> Outcome<()> {
-    let takes_away = !matches!(fault, Fault::StopExecution { .. } | Fault::Step { .. } | Fault::RepeatEvent { .. });
-    if takes_away {
-        world.journal.begin_outage();
+    if matches!(fault, Fault::StopExecution { .. } | Fault::Step { .. } | Fault::RepeatEvent { .. }) {
+        return carry_out(world, fault).await;
     }
+    let outage = world.journal.begin_outage();
     let outcome = carry_out(world, fault).await;
-    if takes_away {
-        world.journal.end_outage();
-    }
+    world.journal.end_outage(outage);
     outcome
 }
 
@@ -48,6 +46,7 @@ async fn carry_out(world: &World, fault: &Fault) -> Outcome<()> {
         }
         Fault::Crash { seconds } => crash(world, seconds).await?,
         Fault::Stall { seconds } => {
+            let _alone = world.server.lock().await;
             let (postgres, _) = stack::servers(&local.directory)?;
             processes::signal_server(&postgres.directory, Signal::SIGSTOP);
             sleep(Duration::from_secs(seconds)).await;
@@ -64,6 +63,7 @@ async fn carry_out(world: &World, fault: &Fault) -> Outcome<()> {
             if server {
                 crash(world, 1).await?;
             }
+            let _alone = world.server.lock().await;
             let directory = local.directory.clone();
             tokio::task::spawn_blocking(move || stack::restart_pooler(&directory)).await??;
         }
@@ -89,6 +89,7 @@ async fn carry_out(world: &World, fault: &Fault) -> Outcome<()> {
 }
 
 async fn crash(world: &World, seconds: u64) -> Outcome<()> {
+    let _alone = world.server.lock().await;
     let directory = world.local.directory.clone();
     let restart =
         move || stack::crash_database(&directory, &Settings::test(), Duration::from_secs(seconds));

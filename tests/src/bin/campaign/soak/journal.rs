@@ -15,7 +15,7 @@ pub(crate) struct Journal {
     began: Instant,
     file: Mutex<File>,
     found: Mutex<Vec<String>>,
-    /// When something was taken away, from and to; the last may be open.
+    /// When something was taken away, from and to, if it is over.
     outages: Mutex<Vec<(Instant, Option<Instant>)>>,
 }
 
@@ -60,17 +60,18 @@ impl Journal {
         self.found.lock().map(|found| found.clone()).unwrap_or_default()
     }
 
-    pub(crate) fn begin_outage(&self) {
-        if let Ok(mut outages) = self.outages.lock() {
-            outages.push((Instant::now(), None));
-        }
+    /// Something is away from now on. Returns its number.
+    pub(crate) fn begin_outage(&self) -> usize {
+        let Ok(mut outages) = self.outages.lock() else { return 0 };
+        outages.push((Instant::now(), None));
+        outages.len() - 1
     }
 
-    pub(crate) fn end_outage(&self) {
+    pub(crate) fn end_outage(&self, number: usize) {
         if let Ok(mut outages) = self.outages.lock()
-            && let Some(last) = outages.last_mut()
+            && let Some(outage) = outages.get_mut(number)
         {
-            last.1 = Some(Instant::now());
+            outage.1 = Some(Instant::now());
         }
     }
 

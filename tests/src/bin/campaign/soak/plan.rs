@@ -124,7 +124,7 @@ pub(crate) fn draw(seed: u64, minutes: u64, long: bool, pooled: bool) -> Vec<Lan
     add("operator", 3, 1_500, &operate);
     add("page", 2, 2_500, &page);
     add("application", 1, 800, &|random, _| Deed::Claim { merchant: merchant(random), count: 1 + random.below(8) });
-    add("fault", 1, 12_000, &|random, _| Deed::Fail { fault: fault(random, long, pooled) });
+    add("fault", 2, 12_000, &|random, _| Deed::Fail { fault: fault(random, long, pooled) });
     lanes
 }
 
@@ -247,4 +247,45 @@ pub(crate) fn state_of(number: u64) -> (&'static str, &'static str) {
         ("import", "LoadFile"),
     ];
     STATES[(number % STATES.len() as u64) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_the_same_plan_again_and_another_seed_draws_another() {
+        let draw = |seed| serde_json::to_string(&all(seed)).unwrap();
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+
+    #[test]
+    fn every_deed_and_every_fault_is_drawn() {
+        let text = serde_json::to_string(&all(1)).unwrap();
+        let names = [
+            "upload", "batch", "queue", "migrate", "operate", "create", "join", "claim", "look", "kill", "freeze",
+            "stop_execution", "crash", "stall", "cut", "pooler", "step", "repeat_event",
+        ];
+        for name in names {
+            assert!(text.contains(&format!("\"{name}\"")), "{name}");
+        }
+    }
+
+    #[test]
+    fn outages_are_shorter_than_a_minute_unless_asked_for() {
+        let longest = |long| {
+            let steps = draw(3, 600, long, true).into_iter().flat_map(|lane| lane.steps);
+            let seconds = steps.filter_map(|step| match step.deed {
+                Deed::Fail { fault: Fault::Crash { seconds } | Fault::Stall { seconds } } => Some(seconds),
+                _ => None,
+            });
+            seconds.max().unwrap()
+        };
+        assert!(longest(false) < 60 && (300..=600).contains(&longest(true)));
+    }
+
+    fn all(seed: u64) -> Vec<Vec<Step>> {
+        draw(seed, 60, false, true).into_iter().map(|lane| lane.steps).collect()
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub claimed: Mutex<Vec<(Uuid, String, String)>>,
     /// Created communities.
     pub communities: Mutex<Vec<String>>,
+    /// Of those who take the database server away: one at a time.
+    pub server: tokio::sync::Mutex<()>,
 }
 
 /// A client asks again so many times if nobody answers.
@@ -44,6 +46,7 @@ impl World {
             merchants,
             claimed: Mutex::default(),
             communities: Mutex::default(),
+            server: tokio::sync::Mutex::default(),
         })
     }
 
