@@ -83,7 +83,12 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
     let database = stack::start_database(directory, &settings)?;
     if wants(Part::Unit) {
         say::line("Unit tests, and tests of the functions on PostgreSQL");
-        if !cargo_test(&["--lib", "--bin", "bench", "--bin", "campaign", "--test", "functions"], &database, &[], args)? {
+        if !cargo_test(
+            &["--lib", "--bin", "bench", "--bin", "campaign", "--test", "functions"],
+            &database,
+            &[],
+            args,
+        )? {
             failed.push("unit");
         }
         if args.name.is_some() && !args.pooled {

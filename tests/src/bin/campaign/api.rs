@@ -59,7 +59,8 @@ impl Api {
 
     /// Sends a request. Without an answer the status is 0 and the text says why.
     pub(crate) async fn send(&self, request: &Request) -> Answer {
-        let (agent, url, asked) = (self.agent.clone(), format!("{}{}", self.base, request.path), request.clone());
+        let (agent, url, asked) =
+            (self.agent.clone(), format!("{}{}", self.base, request.path), request.clone());
         let called = tokio::task::spawn_blocking(move || call(&agent, &url, &asked)).await;
         let answer = match called {
             Ok(Ok(answer)) => answer,

@@ -58,7 +58,11 @@ async fn act(world: &World, lane: Lane) {
         let now = world.journal.milliseconds();
         tokio::time::sleep(Duration::from_millis(step.at.saturating_sub(now))).await;
         if let Err(error) = deeds::carry_out(world, &lane.name, &step.deed).await {
-            world.journal.write(&lane.name, "failed", json!({ "deed": step.deed, "text": error.to_string() }));
+            world.journal.write(
+                &lane.name,
+                "failed",
+                json!({ "deed": step.deed, "text": error.to_string() }),
+            );
         }
     }
 }

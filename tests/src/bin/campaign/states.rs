@@ -55,11 +55,7 @@ pub(crate) async fn run(directory: &Path, state: Option<&str>, fault: Option<&st
         let (case, outcome) = done?;
         report(&case, outcome, &mut failures);
     }
-    println!(
-        "{} of {count} cases came to rest, in {} s",
-        count - failures.len(),
-        began.elapsed().as_secs()
-    );
+    println!("{} of {count} cases came to rest, in {} s", count - failures.len(), began.elapsed().as_secs());
     failures.iter().for_each(|failure| println!("FAILED {failure}"));
     Ok(failures.is_empty())
 }

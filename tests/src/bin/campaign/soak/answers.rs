@@ -42,7 +42,8 @@ impl Answers {
         }
         let (Some(key), true) = (&request.key, answer.is_success()) else { return wrong };
         let Ok(mut keyed) = self.keyed.lock() else { return wrong };
-        let created = (request.path == "/communities").then(|| request.body.as_ref()?["description"].as_str());
+        let created =
+            (request.path == "/communities").then(|| request.body.as_ref()?["description"].as_str());
         let created = created.flatten().map(str::to_owned);
         let kept = Kept { status: answer.status, text: answer.text.clone(), created };
         if let Some(first) = keyed.get(&(user, key.clone())) {
@@ -61,9 +62,8 @@ impl Answers {
     /// Keyed requests that created a community: user, key and the community's description.
     pub(super) fn created(&self) -> Vec<(usize, String, String)> {
         let Ok(keyed) = self.keyed.lock() else { return Vec::new() };
-        let created = keyed.iter().filter_map(|((user, key), kept)| {
-            Some((*user, key.clone(), kept.created.clone()?))
-        });
+        let created =
+            keyed.iter().filter_map(|((user, key), kept)| Some((*user, key.clone(), kept.created.clone()?)));
         created.collect()
     }
 
@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn nothing_excuses_a_500_and_an_outage_excuses_a_503_that_says_when_to_come_again() {
-        let judge = |answer: &Answer, outage| Answers::default().judge(0, &request(None), answer, outage).len();
+        let judge =
+            |answer: &Answer, outage| Answers::default().judge(0, &request(None), answer, outage).len();
         assert_eq!((judge(&answer(500, ""), true), judge(&answer(503, ""), false)), (1, 1));
         assert_eq!(judge(&answer(503, ""), true), 1, "without Retry-After");
         let mut again = answer(503, "");

@@ -14,7 +14,8 @@ pub(super) async fn carry_out(world: &World, who: &str, deed: &Deed) -> Outcome<
             world.local.put(&key, file.bytes()).await
         }
         Deed::Batch { merchant, files } => {
-            let folder = format!("stage/{}/{}", world.merchants[*merchant], files[0].name.replace(".csv", ""));
+            let folder =
+                format!("stage/{}/{}", world.merchants[*merchant], files[0].name.replace(".csv", ""));
             for file in files {
                 world.local.put(&format!("{folder}/{}", file.name), file.bytes()).await?;
             }
@@ -25,7 +26,10 @@ pub(super) async fn carry_out(world: &World, who: &str, deed: &Deed) -> Outcome<
             let body = json!({ "merchant_id": world.merchants[*merchant], "files": [key] });
             let answers = world.click(who, *user, "/imports/queue-processing", body, click).await;
             // Without a key, two clicks are two requests for the same file.
-            let fresh = answers.iter().filter(|answer| answer.status == 202).map(|answer| answer.body()["jobId"].clone());
+            let fresh = answers
+                .iter()
+                .filter(|answer| answer.status == 202)
+                .map(|answer| answer.body()["jobId"].clone());
             let mut jobs: Vec<String> = fresh.map(|job| job.to_string()).collect();
             jobs.sort();
             jobs.dedup();
@@ -105,7 +109,8 @@ async fn operate(
     match operation {
         Operation::Approve => {
             let clean = &import["counts"]["clean"];
-            send("/approve", json!({ "confirm": "YES", "clean_count": clean, "accept_duplicates": true })).await;
+            send("/approve", json!({ "confirm": "YES", "clean_count": clean, "accept_duplicates": true }))
+                .await;
         }
         Operation::Cancel => send("/cancel", json!({})).await,
         Operation::Retry => send("/retry", json!({})).await,
@@ -154,7 +159,10 @@ fn is_for(operation: Operation, import: &Value) -> bool {
     match operation {
         Operation::Approve => status == "awaiting_approval",
         Operation::Cancel => {
-            matches!(status, "pending" | "loading" | "checking" | "validating" | "awaiting_approval" | "processing")
+            matches!(
+                status,
+                "pending" | "loading" | "checking" | "validating" | "awaiting_approval" | "processing"
+            )
         }
         Operation::Retry | Operation::LeaveOut | Operation::Replace => status == "failed",
         Operation::RollBack | Operation::Verify => status == "completed",
@@ -167,7 +175,8 @@ fn is_for(operation: Operation, import: &Value) -> bool {
 
 /// The application claims codes, as its customers redeem them.
 async fn claim(world: &World, merchant: usize, count: u64) -> Outcome<()> {
-    let (merchant, customer) = (world.merchants[merchant], format!("customer-{}", world.journal.milliseconds()));
+    let (merchant, customer) =
+        (world.merchants[merchant], format!("customer-{}", world.journal.milliseconds()));
     let sql = format!(
         "SET lock_timeout = '5s';
          UPDATE onceload.codes c SET claimed = true, claimed_customer_id = '{customer}'

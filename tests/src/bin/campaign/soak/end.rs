@@ -57,7 +57,11 @@ async fn explain_failures(world: &World) -> Outcome<()> {
     let sql = "SELECT id, attempt, error_message FROM onceload.codes_import_jobs WHERE status = 'failed'";
     for row in world.local.rows(sql).await? {
         let reasons = ["ABORTED", "unterminated_quote", "nothing_staged", "file", "other imports", "is gone"];
-        world.journal.write("check", "failed import", json!({ "job": row[0], "attempt": row[1], "text": row[2] }));
+        world.journal.write(
+            "check",
+            "failed import",
+            json!({ "job": row[0], "attempt": row[1], "text": row[2] }),
+        );
         if !reasons.iter().any(|reason| row[2].contains(reason)) {
             world.journal.find(format!("an import failed for no reason of its own: {}", row.join(" | ")));
         }
@@ -85,7 +89,11 @@ async fn finish(world: &World) -> Outcome<()> {
             }
         }
         if left.is_empty() {
-            println!("{:>6} s  all imports are over: {} s", world.journal.milliseconds() / 1000, began.elapsed().as_secs());
+            println!(
+                "{:>6} s  all imports are over: {} s",
+                world.journal.milliseconds() / 1000,
+                began.elapsed().as_secs()
+            );
             return Ok(());
         }
         if began.elapsed() > 2 * PATIENCE {
@@ -103,7 +111,8 @@ async fn verify_again(world: &World) -> Outcome<()> {
                 WHERE status = 'completed' AND codes_inserted > 0 AND verification IS NULL";
     let missing: Vec<String> = world.local.rows(sql).await?.into_iter().flatten().collect();
     for job in &missing {
-        let answer = world.local.api.post(world.token(0), &format!("/imports/{job}/verify"), json!({})).await?;
+        let answer =
+            world.local.api.post(world.token(0), &format!("/imports/{job}/verify"), json!({})).await?;
         world.journal.write("check", "verified by hand", json!({ "job": job, "status": answer.status }));
     }
     if !missing.is_empty() {

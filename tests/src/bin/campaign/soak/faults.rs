@@ -41,7 +41,11 @@ async fn carry_out(world: &World, fault: &Fault) -> Outcome<()> {
             let running = local.running().await?;
             if let Some(execution) = choose(&running, pick) {
                 let stopped = local.stop_execution(&execution.arn).await;
-                world.journal.write("fault", "stopped", json!({ "execution": execution.arn, "stopped": stopped }));
+                world.journal.write(
+                    "fault",
+                    "stopped",
+                    json!({ "execution": execution.arn, "stopped": stopped }),
+                );
             }
         }
         Fault::Crash { seconds } => crash(world, seconds).await?,
@@ -91,8 +95,7 @@ async fn carry_out(world: &World, fault: &Fault) -> Outcome<()> {
 async fn crash(world: &World, seconds: u64) -> Outcome<()> {
     let _alone = world.server.lock().await;
     let directory = world.local.directory.clone();
-    let restart =
-        move || stack::crash_database(&directory, &Settings::test(), Duration::from_secs(seconds));
+    let restart = move || stack::crash_database(&directory, &Settings::test(), Duration::from_secs(seconds));
     tokio::task::spawn_blocking(restart).await??;
     Ok(())
 }
@@ -102,7 +105,9 @@ fn some(mut functions: Vec<Function>, count: u64, pick: u64) -> Vec<Function> {
     let mut chosen = Vec::new();
     for n in 0..count {
         if !functions.is_empty() {
-            chosen.push(functions.swap_remove((pick.rotate_left(n as u32 * 8) % functions.len() as u64) as usize));
+            chosen.push(
+                functions.swap_remove((pick.rotate_left(n as u32 * 8) % functions.len() as u64) as usize),
+            );
         }
     }
     chosen

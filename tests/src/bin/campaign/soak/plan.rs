@@ -29,21 +29,61 @@ pub(crate) struct Step {
 #[serde(tag = "deed", rename_all = "snake_case")]
 pub(crate) enum Deed {
     /// A file under `import/`, which starts an import.
-    Upload { merchant: usize, file: File },
+    Upload {
+        merchant: usize,
+        file: File,
+    },
     /// Files under `stage/` with a manifest.
-    Batch { merchant: usize, files: Vec<File> },
+    Batch {
+        merchant: usize,
+        files: Vec<File>,
+    },
     /// A file under `uploads/`, and `POST /imports/queue-processing`.
-    Queue { merchant: usize, user: usize, file: File, click: Click },
+    Queue {
+        merchant: usize,
+        user: usize,
+        file: File,
+        click: Click,
+    },
     /// A file under `uploads/`, and `POST /migrations/run`.
-    Migrate { merchant: usize, user: usize, file: File, click: Click },
+    Migrate {
+        merchant: usize,
+        user: usize,
+        file: File,
+        click: Click,
+    },
     /// One of the imports that the operation is for, if there is one.
-    Operate { merchant: usize, user: usize, operation: Operation, pick: u64, click: Click },
+    Operate {
+        merchant: usize,
+        user: usize,
+        operation: Operation,
+        pick: u64,
+        click: Click,
+    },
     /// `tag` tells one community from every other.
-    Create { user: usize, name: u64, tag: String, click: Click },
-    Join { user: usize, pick: u64, click: Click },
-    Claim { merchant: usize, count: u64 },
-    Look { merchant: usize, user: usize, pick: u64 },
-    Fail { fault: Fault },
+    Create {
+        user: usize,
+        name: u64,
+        tag: String,
+        click: Click,
+    },
+    Join {
+        user: usize,
+        pick: u64,
+        click: Click,
+    },
+    Claim {
+        merchant: usize,
+        count: u64,
+    },
+    Look {
+        merchant: usize,
+        user: usize,
+        pick: u64,
+    },
+    Fail {
+        fault: Fault,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,17 +127,39 @@ pub(crate) struct File {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub(crate) enum Fault {
-    Kill { count: u64, pick: u64 },
-    Freeze { count: u64, pick: u64, seconds: u64 },
-    StopExecution { pick: u64 },
-    Crash { seconds: u64 },
-    Stall { seconds: u64 },
+    Kill {
+        count: u64,
+        pick: u64,
+    },
+    Freeze {
+        count: u64,
+        pick: u64,
+        seconds: u64,
+    },
+    StopExecution {
+        pick: u64,
+    },
+    Crash {
+        seconds: u64,
+    },
+    Stall {
+        seconds: u64,
+    },
     /// Every n-th connection of a function.
-    Cut { every: u64 },
+    Cut {
+        every: u64,
+    },
     /// The pooler starts anew, and the server behind it crashes, too.
-    Pooler { server: bool },
-    Step { state: u64, act: Act },
-    RepeatEvent { pick: u64 },
+    Pooler {
+        server: bool,
+    },
+    Step {
+        state: u64,
+        act: Act,
+    },
+    RepeatEvent {
+        pick: u64,
+    },
 }
 
 /// The plan for so many minutes.
@@ -108,7 +170,8 @@ pub(crate) fn draw(seed: u64, minutes: u64, long: bool, pooled: bool) -> Vec<Lan
         for n in 0..count {
             let name = format!("{kind}-{n}");
             // The lane's own stream of numbers, whatever the others do.
-            let stream = name.bytes().fold(7, |hash: u64, byte| hash.wrapping_mul(131).wrapping_add(byte.into()));
+            let stream =
+                name.bytes().fold(7, |hash: u64, byte| hash.wrapping_mul(131).wrapping_add(byte.into()));
             let mut random = Random::new(seed, stream);
             let (mut at, mut steps) = (random.below(pause), Vec::new());
             while at < end {
@@ -123,7 +186,10 @@ pub(crate) fn draw(seed: u64, minutes: u64, long: bool, pooled: bool) -> Vec<Lan
     add("starter", 2, 7_000, &start);
     add("operator", 3, 1_500, &operate);
     add("page", 2, 2_500, &page);
-    add("application", 1, 800, &|random, _| Deed::Claim { merchant: merchant(random), count: 1 + random.below(8) });
+    add("application", 1, 800, &|random, _| Deed::Claim {
+        merchant: merchant(random),
+        count: 1 + random.below(8),
+    });
     add("fault", 2, 12_000, &|random, _| Deed::Fail { fault: fault(random, long, pooled) });
     lanes
 }
@@ -168,7 +234,8 @@ fn upload(random: &mut Random, tag: &str) -> Deed {
 }
 
 fn start(random: &mut Random, tag: &str) -> Deed {
-    let (merchant, user, file, click) = (merchant(random), user(random), file(random, tag), click(random, tag));
+    let (merchant, user, file, click) =
+        (merchant(random), user(random), file(random, tag), click(random, tag));
     if random.one_in(3) {
         Deed::Migrate { merchant, user, file, click }
     } else {
@@ -264,8 +331,24 @@ mod tests {
     fn every_deed_and_every_fault_is_drawn() {
         let text = serde_json::to_string(&all(1)).unwrap();
         let names = [
-            "upload", "batch", "queue", "migrate", "operate", "create", "join", "claim", "look", "kill", "freeze",
-            "stop_execution", "crash", "stall", "cut", "pooler", "step", "repeat_event",
+            "upload",
+            "batch",
+            "queue",
+            "migrate",
+            "operate",
+            "create",
+            "join",
+            "claim",
+            "look",
+            "kill",
+            "freeze",
+            "stop_execution",
+            "crash",
+            "stall",
+            "cut",
+            "pooler",
+            "step",
+            "repeat_event",
         ];
         for name in names {
             assert!(text.contains(&format!("\"{name}\"")), "{name}");

@@ -9,11 +9,14 @@ pub(super) async fn watch(world: &World) {
     loop {
         if let Ok(rows) = world.local.rows(&rest::sums("true")).await {
             for row in rows {
-                world.journal.find(format!("production does not have what the imports say: {}", row.join(" | ")));
+                world
+                    .journal
+                    .find(format!("production does not have what the imports say: {}", row.join(" | ")));
             }
         }
         // A migration has no user's lease; a rollback works on a completed import.
-        let two = "SELECT j.created_by, count(*), string_agg(j.id::text || ' ' || j.status || ' ' || j.phase, ', ')
+        let two =
+            "SELECT j.created_by, count(*), string_agg(j.id::text || ' ' || j.status || ' ' || j.phase, ', ')
                      FROM onceload.codes_import_jobs j
                     WHERE j.created_by IS NOT NULL AND j.leased AND j.status <> 'completed'
                       AND NOT EXISTS (SELECT FROM onceload.migration_jobs m WHERE m.id = j.id)

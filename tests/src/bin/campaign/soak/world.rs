@@ -61,7 +61,14 @@ impl World {
     }
 
     /// Clicks as the plan says: several times at once, and once more afterwards. Returns the answers.
-    pub(super) async fn click(&self, who: &str, user: usize, path: &str, body: Value, click: &Click) -> Vec<Answer> {
+    pub(super) async fn click(
+        &self,
+        who: &str,
+        user: usize,
+        path: &str,
+        body: Value,
+        click: &Click,
+    ) -> Vec<Answer> {
         let request = Request {
             token: self.token(user).to_owned(),
             method: "POST",
@@ -70,8 +77,7 @@ impl World {
             body: Some(body),
         };
         let mut answers = if click.times > 1 {
-            let (first, second) =
-                tokio::join!(self.ask(who, user, &request), self.ask(who, user, &request));
+            let (first, second) = tokio::join!(self.ask(who, user, &request), self.ask(who, user, &request));
             vec![first, second]
         } else {
             vec![self.ask(who, user, &request).await]

@@ -52,16 +52,8 @@ impl Case {
         let way = ways::find(&self.node).ok_or("no way")?;
         let user = &local.file.users[0];
         let merchant = local.add_merchant(&self.to_string(), std::slice::from_ref(&user.user_id)).await?;
-        let mut journey = Journey {
-            local,
-            gate,
-            token: &user.token,
-            merchant,
-            way,
-            job: None,
-            asked: 0,
-            retried: 0,
-        };
+        let mut journey =
+            Journey { local, gate, token: &user.token, merchant, way, job: None, asked: 0, retried: 0 };
         way.prepare(local, gate, merchant).await?;
         self.arm(&journey)?;
         local.put(&format!("import/{merchant}/a.csv"), ways::file().1).await?;
@@ -110,7 +102,9 @@ impl Case {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("not over in time, struck: {struck}; {}", journey.describe().await).into());
+                return Err(
+                    format!("not over in time, struck: {struck}; {}", journey.describe().await).into()
+                );
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
@@ -144,7 +138,9 @@ impl Journey<'_> {
         self.let_time_pass().await?;
         let Some(job) = self.job.clone() else {
             // Its first step failed for good, so there is no import. S3's event, or the person, comes again.
-            if struck && self.local.running().await?.iter().all(|it| !it.input.contains(&self.merchant.to_string())) {
+            if struck
+                && self.local.running().await?.iter().all(|it| !it.input.contains(&self.merchant.to_string()))
+            {
                 self.local.put(&format!("import/{}/a.csv", self.merchant), ways::file().1).await?;
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }

@@ -95,9 +95,8 @@ impl Fault {
                 gate.open(id, 0)?;
                 lock.wait_for(local, &function_of(local, id)?).await?;
                 let directory = local.directory.clone();
-                let crash = move || {
-                    stack::crash_database(&directory, &Settings::test(), Duration::from_millis(500))
-                };
+                let crash =
+                    move || stack::crash_database(&directory, &Settings::test(), Duration::from_millis(500));
                 tokio::task::spawn_blocking(crash).await??;
                 Ok(())
             }

@@ -31,8 +31,8 @@ pub(super) fn find(node: &Node) -> Option<Way> {
     Some(match (node.machine, node.state.as_str()) {
         (
             "import",
-            "Open" | "LoadFile" | "PlanChunks" | "MarkChunk" | "Validate" | "WaitForApproval" | "InsertCodes" | "Verify"
-            | "Close",
+            "Open" | "LoadFile" | "PlanChunks" | "MarkChunk" | "Validate" | "WaitForApproval" | "InsertCodes"
+            | "Verify" | "Close",
         ) => Way::Import,
         ("import", "WaitForMerchant") => Way::Queue,
         ("import", "CloseEmpty") => Way::Empty,
@@ -101,7 +101,8 @@ impl Way {
             Self::Empty => {
                 let values: Vec<String> =
                     file().0.iter().map(|code| format!("('{merchant}', '{code}')")).collect();
-                let sql = format!("INSERT INTO onceload.codes (merchant_id, code) VALUES {}", values.join(", "));
+                let sql =
+                    format!("INSERT INTO onceload.codes (merchant_id, code) VALUES {}", values.join(", "));
                 local.rows(&sql).await?;
             }
             Self::Restage => gate.set(rule("way", "import", "PlanChunks", &text, Act::Hold))?,
