@@ -1,7 +1,7 @@
 //! `cargo xtask soak` and `cargo xtask states`: run the service on a stack of its own while everything around it fails, and check
 //! that nothing is lost, doubled or left behind. `tests/src/bin/campaign/` does the work.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 
@@ -78,7 +78,7 @@ fn run(directory: &Path, args: &StackArgs, rest: &[String]) -> Result<()> {
     stopped.map(drop)
 }
 
-fn on_stack(directory: &Path, stack: &PathBuf, args: &StackArgs, rest: &[String]) -> Result<()> {
+fn on_stack(directory: &Path, stack: &Path, args: &StackArgs, rest: &[String]) -> Result<()> {
     // The engine looks for it when it starts.
     let gate = stack.join("gate");
     std::fs::create_dir_all(&gate).context(|| format!("create {}", gate.display()))?;
