@@ -108,6 +108,8 @@ CREATE UNIQUE INDEX codes_import_jobs_active_source ON onceload.codes_import_job
 CREATE UNIQUE INDEX codes_import_jobs_execution ON onceload.codes_import_jobs (execution_arn) WHERE execution_arn IS NOT NULL;
 CREATE INDEX codes_import_jobs_merchant_time ON onceload.codes_import_jobs (merchant_id, created_at DESC, id DESC);
 CREATE INDEX codes_import_jobs_status_time ON onceload.codes_import_jobs (status, created_at);
+-- For retention.
+CREATE INDEX codes_import_jobs_stale_staging ON onceload.codes_import_jobs (finished_at) WHERE staging_cleared_at IS NULL;
 -- What the sweep looks through.
 CREATE INDEX codes_import_jobs_unfinished ON onceload.codes_import_jobs (created_at) WHERE finished_at IS NULL;
 CREATE INDEX codes_import_jobs_created_by ON onceload.codes_import_jobs (created_by, created_at DESC);

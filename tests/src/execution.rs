@@ -25,6 +25,7 @@ pub enum State {
     InsertCodes,
     Verify,
     Close,
+    TidyUp,
     CloseEmpty,
     /// Another import of the merchant is at work, or first in line. The execution sleeps; once it is woken, the state machine opens
     /// the import again.
@@ -37,7 +38,7 @@ pub enum State {
 
 impl State {
     /// The states that call a function, which may fail.
-    pub const TASKS: [Self; 12] = [
+    pub const TASKS: [Self; 13] = [
         Self::Open,
         Self::LoadFiles,
         Self::PlanChunks,
@@ -47,6 +48,7 @@ impl State {
         Self::InsertCodes,
         Self::Verify,
         Self::Close,
+        Self::TidyUp,
         Self::CloseEmpty,
         Self::WaitForMerchant,
         Self::Continue,
@@ -61,6 +63,7 @@ impl State {
                 StepErrorKind::StagingLost,
             ) => Some(Continue),
             (Validate | WaitForApproval | InsertCodes, StepErrorKind::CountMismatch) => Some(PlanChunks),
+            (TidyUp, _) => Some(Done),
             _ => None,
         }
     }
@@ -184,7 +187,8 @@ impl Run {
             State::WaitForApproval => self.await_approval().await.map(|_| State::InsertCodes),
             State::InsertCodes => self.insert().await.map(|_| State::Verify),
             State::Verify => self.verify().await.map(|_| State::Close),
-            State::Close => self.close(None).await.map(|_| State::Done),
+            State::Close => self.close(None).await.map(|_| State::TidyUp),
+            State::TidyUp => self.tidy_up().await.map(|()| State::Done),
             State::CloseEmpty => {
                 let note = "No clean codes to insert: all staged codes are duplicates".to_owned();
                 self.close(Some(note)).await.map(|_| State::Done)
@@ -310,8 +314,13 @@ impl Run {
     }
 
     pub async fn verify(&self) -> StepResult<Value> {
-        let input = verify_import::Input { job_id: self.job, task_id: None, error: None };
+        let input = verify_import::Input { job_id: self.job, task_id: None, error: None, tidy_up: false };
         verify_import::handle(self.app.clone(), input, budget()).await.map(|output| json!(output))
+    }
+
+    pub async fn tidy_up(&self) -> StepResult<()> {
+        let input = verify_import::Input { job_id: self.job, task_id: None, error: None, tidy_up: true };
+        verify_import::handle(self.app.clone(), input, budget()).await.map(drop)
     }
 
     pub async fn close(&self, note: Option<String>) -> StepResult<close_import::Output> {

@@ -71,7 +71,7 @@ impl MaintenanceTask {
             Action::Rollback => rollback_import::handle(app, input, budget()).await,
             Action::Export => export_report::handle(app, input, budget()).await,
             Action::Verify => {
-                let input = verify_import::Input { job_id, task_id: Some(task_id), error };
+                let input = verify_import::Input { job_id, task_id: Some(task_id), error, tidy_up: false };
                 verify_import::handle(app, input, budget()).await.map(|output| json!(output))
             }
         }

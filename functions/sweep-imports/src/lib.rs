@@ -1,8 +1,9 @@
 //! Finishes what was left behind: undelivered messages, jobs and tasks whose execution is over, imports in line that nobody
-//! woke, expired waits, old staging and old uploads. It runs every minute; if one part fails, the others go on.
+//! woke, expired waits, old staging, old rejects and old uploads. It runs every minute; if one part fails, the others go on.
 
 mod executions;
 mod outbox;
+mod rejects;
 mod staging;
 mod tasks;
 mod uploads;
@@ -35,6 +36,7 @@ pub struct Output {
     pub woken: usize,
     pub expired: usize,
     pub staging_dropped: usize,
+    pub rejects_deleted: usize,
     pub uploads_forgotten: usize,
 }
 
@@ -54,6 +56,7 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         woken: part("lost wake-ups", wake_lost(&app).await),
         expired: part("expired waits", expire(&app).await),
         staging_dropped: part("staging", staging::drop_stale(&app).await),
+        rejects_deleted: part("rejects", rejects::delete_expired(&app).await),
         uploads_forgotten: part("old uploads", uploads::forget_old(&app).await),
     };
     if errors.is_empty() {

@@ -14,7 +14,8 @@ use shared::lambda::task::{Caught, give_up};
 use shared::lambda::{App, Budget};
 use tracing::{error, warn};
 
-/// A job whose codes are in; the task, if a person asked; and what the step failed with, if it is given up.
+/// A job whose codes are in; the task, if a person asked; and what the step failed with, if it is given up. With `tidy_up`, a job
+/// that has ended.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -23,15 +24,18 @@ pub struct Input {
     pub task_id: Option<TaskId>,
     #[serde(default)]
     pub error: Option<Caught>,
+    #[serde(default)]
+    pub tidy_up: bool,
 }
 
-/// What was found, now or by an earlier call for the same task; or why the task was given up.
+/// What was found, now or by an earlier call for the same task; or why the task was given up. Tidying up answers nothing.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Output {
     Verified(Verification),
     VerifiedBefore(Value),
     GivenUp(Value),
+    TidiedUp(()),
 }
 
 /// What verification found.
@@ -48,26 +52,33 @@ pub struct Verification {
 
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
-    let Input { job_id, task_id, error } = input;
+    let Input { job_id, task_id, error, tidy_up: tidy } = input;
+    if tidy {
+        tidy_up(&app, job_id, budget).await;
+        return Ok(Output::TidiedUp(()));
+    }
     if let (Some(task), Some(caught)) = (task_id, &error) {
         return give_up(&app, task, caught).await.map(Output::GivenUp);
     }
     if let Some(result) = find_result(&app, task_id).await? {
         return Ok(Output::VerifiedBefore(result));
     }
-    // VACUUM runs beside it, on the other connection, so that the next marking reads the index alone.
-    let (verification, vacuumed) = tokio::join!(
-        count::verify(&app.db, job_id, task_id, budget.left()),
-        codes::vacuum(&app.db, budget.left()),
-    );
-    warn_if_failed("VACUUM is left to autovacuum", vacuumed);
-    let verification = verification?;
+    let verification = count::verify(&app.db, job_id, task_id, budget.left()).await?;
     if !verification.verified {
         error!(%job_id, problems = ?verification.problems, "verification failed");
     }
-    let counted = jobs::count_merchant(&app.db, job_id, budget.left()).await;
-    warn_if_failed("the merchant's codes were not counted", counted);
+    if task_id.is_some() {
+        // Otherwise its own step does so, after the import has given back its lease.
+        tidy_up(&app, job_id, budget).await;
+    }
     Ok(Output::Verified(verification))
+}
+
+/// Keeps the next marking an index-only scan, and counts what the merchant has now. Nothing depends on it.
+async fn tidy_up(app: &App, job: JobId, budget: Budget) {
+    warn_if_failed("VACUUM is left to autovacuum", codes::vacuum(&app.db, budget.left()).await);
+    let counted = jobs::count_merchant(&app.db, job, budget.left()).await;
+    warn_if_failed("the merchant's codes were not counted", counted);
 }
 
 /// What an earlier call for the same task has found.

@@ -63,6 +63,7 @@ mod insert {
 }
 mod verify {
     mod recount;
+    mod tidy_up;
 }
 mod rollback {
     mod concurrency;
@@ -78,6 +79,7 @@ mod outbox {
 }
 mod sweep {
     mod idempotency_keys;
+    mod retention;
     mod unfinished_work;
 }
 mod import {

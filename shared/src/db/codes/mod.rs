@@ -16,6 +16,7 @@ statements! {
     DELETE_PART = "delete_part";
     DELETE_REST = "delete_rest";
     PARTS = "parts";
+    STOP_VACUUM = "stop_vacuum";
     VACUUM = "vacuum";
     VERIFY = "verify";
 }
@@ -26,11 +27,24 @@ pub async fn sum_up(on: &dyn Session, job: JobId, merchant: MerchantId) -> DbRes
     Ok((row.get("codes"), row.get("checksum")))
 }
 
-/// `VACUUM (ANALYZE)`, so that the next marking reads the index alone. Outside of any transaction; if it doesn't finish
-/// in time, autovacuum does it later.
+/// The longest that a VACUUM works: autovacuum does the rest.
+const LONGEST_VACUUM: Duration = Duration::from_secs(300);
+/// The server may begin a little later than we wait.
+const LATER: Duration = Duration::from_secs(1);
+
+/// `VACUUM (ANALYZE)`, so that the next marking reads the index alone. It waits for no other VACUUM, and is stopped when the time
+/// is up. Call it outside of any transaction, and while the import holds no lease.
 pub async fn vacuum(db: &Database, time_left: Duration) -> DbResult<()> {
+    let longest = time_left.min(LONGEST_VACUUM);
     let connection = db.connection().await?;
-    VACUUM.run_many(&connection.with_patience(time_left), &[]).await.map(drop)
+    let done = VACUUM.run_many(&connection.with_patience(longest), &[]).await;
+    drop(connection);
+    if done.is_err() {
+        let seconds = longest.saturating_sub(LATER).as_secs_f64();
+        let stopped = STOP_VACUUM.all(&db.connection().await?, &[&seconds]).await?;
+        tracing::warn!(stopped = stopped.len(), "VACUUM takes too long");
+    }
+    done.map(drop)
 }
 
 /// Where some of a job's codes lie.

@@ -1,2 +1,3 @@
 -- codes.vacuum
-VACUUM (ANALYZE) onceload.codes
+-- Passes over a table that another VACUUM works on.
+VACUUM (ANALYZE, SKIP_LOCKED) onceload.codes

@@ -36,7 +36,7 @@ pub async fn find_overdue(on: &dyn Session, after: Duration) -> DbResult<Vec<(Jo
     Ok(rows.iter().map(|row| (JobId(row.get("id")), row.get("attempt"))).collect())
 }
 
-/// Jobs that ended more than `days` ago and still have staging.
+/// Jobs that ended more than `days` ago and whose staging was not cleared.
 pub async fn find_stale_staging(on: &dyn Session, days: i32) -> DbResult<Vec<JobId>> {
     let rows = sql::STALE_STAGING.all(on, &[&days]).await?;
     Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())

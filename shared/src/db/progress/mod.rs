@@ -1,5 +1,6 @@
 //! The second connection of a long step: it writes progress and heartbeat, and finds out whether the step may go on.
 
+use super::connection::Session;
 use super::error::DbResult;
 use super::pool::Database;
 use super::statement::statements;
@@ -16,6 +17,12 @@ use uuid::Uuid;
 statements! {
     "progress":
     BEAT = "beat";
+    DELETE_FINISHED = "delete_finished";
+}
+
+/// Deletes at most `batch` rows of jobs that ended more than a day ago, and returns how many.
+pub async fn delete_finished(on: &dyn Session, batch: u32) -> DbResult<u64> {
+    DELETE_FINISHED.run_many(on, &[&i64::from(batch)]).await
 }
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -13,11 +13,23 @@ use tokio_postgres::types::Type;
 statements! {
     "rejects":
     CLEAR = "clear";
+    DELETE_EXPIRED = "delete_expired";
+    FIND_EXPIRED = "find_expired";
 }
 
 /// Deletes the rejects of a file that is loaded again, or of what it replaces, and returns how many there were.
 pub async fn clear(on: &dyn Session, job: JobId, file_no: i32) -> DbResult<u64> {
     CLEAR.run_many(on, &[&job, &file_no]).await
+}
+
+/// Jobs that have rejects, though their staging was cleared.
+pub async fn find_expired(on: &dyn Session) -> DbResult<Vec<JobId>> {
+    Ok(FIND_EXPIRED.all(on, &[]).await?.iter().map(|row| JobId(row.get("id"))).collect())
+}
+
+/// Deletes at most `batch` rejects of such a job, and returns how many. A retry that has begun keeps its own.
+pub async fn delete_expired(on: &dyn Session, job: JobId, batch: u32) -> DbResult<u64> {
+    DELETE_EXPIRED.run_many(on, &[&job, &i64::from(batch)]).await
 }
 
 /// How much of a rejected record is kept, in bytes.

@@ -6,7 +6,9 @@ mod run;
 
 pub use ask::{ActiveTask, ask_export, ask_rollback, ask_verify, find_active, promise_start};
 pub use exports::{Export, export_at_close, list_exports};
-pub use run::{SilentTask, Task, TaskState, begin_step, fence, find_silent, finish, give_up, reports};
+pub use run::{
+    SilentTask, Task, TaskState, begin_step, delete_replaced, fence, find_silent, finish, give_up, reports,
+};
 
 use super::statement::statements;
 
@@ -17,6 +19,7 @@ statements! {
     ASK_ROLLBACK = "ask_rollback";
     ASK_VERIFY = "ask_verify";
     BEAT = "beat";
+    DELETE_REPLACED = "delete_replaced";
     EXPORTS = "exports";
     EXPORT_AT_CLOSE = "export_at_close";
     FENCE = "fence";

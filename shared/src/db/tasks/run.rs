@@ -1,6 +1,6 @@
 //! Carrying a task out: reading it, the fence that its execution works behind, and its end.
 
-use super::{FENCE, FIND, FINISH, GIVE_UP, SILENT};
+use super::{DELETE_REPLACED, FENCE, FIND, FINISH, GIVE_UP, SILENT};
 use crate::db::connection::Session;
 use crate::db::error::{DbError, DbResult};
 use crate::db::outbox::Promises;
@@ -132,4 +132,9 @@ pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<V
         });
     }
     Ok(silent)
+}
+
+/// Deletes at most `batch` tasks that a later one has replaced, a week after their end. Returns how many.
+pub async fn delete_replaced(on: &dyn Session, batch: u32) -> DbResult<u64> {
+    DELETE_REPLACED.run_many(on, &[&i64::from(batch)]).await
 }

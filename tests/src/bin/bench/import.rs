@@ -192,6 +192,9 @@ impl Import<'_> {
         let mut worker = self.worker("close-import")?;
         worker.invoke(&json!({ "job_id": job, "attempt": attempt, "execution_arn": "bench" })).await?;
         self.measured.retire(worker);
+        let mut worker = self.worker("verify-import")?;
+        worker.invoke(&json!({ "job_id": job, "tidy_up": true })).await?;
+        self.measured.retire(worker);
         if self.wants(Part::Limit) {
             self.limits.push(limit::insert(&self.measured.bench, job, expected.clean).await?);
         }

@@ -11,6 +11,10 @@ async fn clean_up(world: &World, budget: Budget) -> Output {
     expire_idempotency_keys::handle(world.app.clone(), json!({}), budget).await.unwrap()
 }
 
+fn output(deleted: u64, batches: u64, complete: bool) -> Output {
+    Output { deleted, batches, complete, ..Output::default() }
+}
+
 /// Adds keys of the member that expired an hour ago or will expire in an hour.
 async fn add_keys(world: &World, prefix: &str, number: u32, expired: bool) {
     let sign = if expired { '-' } else { '+' };
@@ -32,10 +36,10 @@ async fn count_keys(world: &World) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_keys_are_deleted_in_batches() {
     let world = World::new().await;
-    assert_eq!(clean_up(&world, budget()).await, Output { deleted: 0, batches: 1, complete: true });
+    assert_eq!(clean_up(&world, budget()).await, output(0, 1, true));
     add_keys(&world, "old", 2 * BATCH + 1, true).await;
     add_keys(&world, "young", 10, false).await;
-    let expected = Output { deleted: u64::from(2 * BATCH + 1), batches: 3, complete: true };
+    let expected = output(u64::from(2 * BATCH + 1), 3, true);
     assert_eq!(clean_up(&world, budget()).await, expected);
     assert_eq!(count_keys(&world).await, 10);
     assert_eq!(clean_up(&world, budget()).await.deleted, 0, "twice");
@@ -47,7 +51,7 @@ async fn the_clean_up_stops_before_its_time_budget_ends() {
     let world = World::new().await;
     add_keys(&world, "old", 2 * BATCH, true).await;
     let hurried = clean_up(&world, Budget::of(Duration::from_secs(2))).await;
-    assert_eq!(hurried, Output { deleted: u64::from(BATCH), batches: 1, complete: false });
+    assert_eq!(hurried, output(u64::from(BATCH), 1, false));
     assert_eq!(count_keys(&world).await, i64::from(BATCH));
     assert_eq!(clean_up(&world, budget()).await.deleted, u64::from(BATCH), "the next run continues");
 }
