@@ -5,8 +5,10 @@
 
 use serde_json::{Map, Value};
 use shared::csv::text::is_invisible;
+use shared::domain::field::fold_case;
 use shared::domain::remark::Remark;
 use std::collections::HashSet;
+use unicode_normalization::UnicodeNormalization;
 
 /// The longest name, in characters, once it is trimmed.
 const MAX_NAME: usize = 100;
@@ -65,7 +67,7 @@ fn read_name(members: &Map<String, Value>, wrong: &mut Vec<Remark>) -> String {
     match members.get("name") {
         None | Some(Value::Null) => refuse("A name is required."),
         Some(Value::String(name)) => {
-            let name = name.trim();
+            let name: String = name.trim().nfc().collect();
             match name.chars().count() {
                 0 => refuse("A name is required."),
                 1..=MAX_NAME if name.contains(char::is_control) => {
@@ -74,7 +76,7 @@ fn read_name(members: &Map<String, Value>, wrong: &mut Vec<Remark>) -> String {
                 1..=MAX_NAME if name.chars().all(is_invisible) => {
                     refuse("A name must have a character that can be seen.")
                 }
-                1..=MAX_NAME => name.to_owned(),
+                1..=MAX_NAME => name,
                 _ => refuse(&format!("A name has at most {MAX_NAME} characters.")),
             }
         }
@@ -129,18 +131,21 @@ fn read_texts<'a>(
     texts
 }
 
-/// Keeps the tags that can be kept. Tags that differ only in case are one tag, in its first spelling.
+/// Keeps the tags that can be kept. Tags that differ only in case, or in how accents are written, are one tag, in its first
+/// spelling.
 fn keep_tags(tags: &[&str], warnings: &mut Vec<Remark>) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut kept = Vec::new();
     for (i, tag) in tags.iter().enumerate() {
+        let tag: String = tag.nfc().collect();
         let fault = match tag.chars().count() {
             0 => "it is empty".to_owned(),
             1..=MAX_TAG if tag.contains(char::is_control) => "it contains control characters".to_owned(),
             1..=MAX_TAG if tag.chars().all(is_invisible) => "it has no character that can be seen".to_owned(),
             1..=MAX_TAG => {
-                if seen.insert(tag.to_lowercase()) {
-                    kept.push((*tag).to_owned());
+                // Canonical caseless matching (The Unicode Standard, section 3.13, D145).
+                if seen.insert(fold_case(tag.nfd()).nfd().collect::<String>()) {
+                    kept.push(tag);
                 }
                 continue;
             }
@@ -217,6 +222,20 @@ mod tests {
         let expected: Vec<String> = (3..=5).map(|tag| format!("/tags/{tag}")).chain(images).collect();
         assert_eq!(left_out, expected);
         assert!(community.warnings.iter().all(|warning| warning.detail.contains("left out: it")));
+    }
+
+    #[test]
+    fn one_text_in_two_spellings_is_one() {
+        let body = json!({
+            "name": "Cafe\u{301}",
+            "tags": ["Cafe\u{301}", "CAF\u{c9}", "\u{39f}\u{394}\u{39f}\u{3a3}", "\u{3bf}\u{3b4}\u{3bf}\u{3c2}", "Stra\u{df}e", "STRASSE", "cafe"],
+        });
+        let community = NewCommunity::read(&body).expect("a community");
+        assert_eq!(community.name, "Caf\u{e9}");
+        assert_eq!(community.tags, ["Caf\u{e9}", "\u{39f}\u{394}\u{39f}\u{3a3}", "Stra\u{df}e", "cafe"]);
+        assert_eq!(community.warnings, []);
+        let long = json!({ "name": "e\u{301}".repeat(MAX_NAME) });
+        assert!(NewCommunity::read(&long).is_ok(), "characters are counted as they are stored");
     }
 
     #[test]

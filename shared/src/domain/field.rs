@@ -102,16 +102,14 @@ pub const REJECT_COLUMNS: [&str; 6] = [
     "onceload_raw",
 ];
 
-/// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header. Letter by letter, by way of the
-/// capital: a final sigma, a long s and a sharp s are what their capitals are.
+/// Case and space insensitive: `Batch Code`, `batch_code` and `BATCHCODE` are one header.
 pub fn fold(header: &str) -> String {
-    header
-        .chars()
-        .filter(|c| !c.is_whitespace() && *c != '_')
-        .flat_map(char::to_lowercase)
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
+    fold_case(header.chars().filter(|c| !c.is_whitespace() && *c != '_'))
+}
+
+/// Folds letter by letter, by way of the capital: a final sigma, a long s and a sharp s are what their capitals are.
+pub fn fold_case(text: impl Iterator<Item = char>) -> String {
+    text.flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 /// The mapping as it is compared: two that mean the same headers are equal.
