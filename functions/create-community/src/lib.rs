@@ -15,7 +15,7 @@ use shared::lambda::App;
 
 /// The handler. Order of checks: 401, 403, 400/422, idempotency, work.
 pub async fn handle(app: App, request: Request) -> Answer {
-    if !token_claims(&request)?.email_verified {
+    if token_claims(&request)?.email_verified != Some(true) {
         return Err(email_not_verified());
     }
     let caller = identify_caller(&app, &request).await?;

@@ -26,15 +26,32 @@ pub enum KeyError {
         "Idempotency key begins with a quotation mark but is not a quoted string: only \\\" and \\\\ may be escaped, and nothing may follow the closing mark"
     )]
     Quoting,
+    /// It is a list of keys that differ.
+    #[error(
+        "There is more than one Idempotency-Key; send one, and put a key that holds a comma in quotation marks"
+    )]
+    Several,
 }
 
 impl IdempotencyKey {
-    /// Reads the header's value. `"k"` and `k` are the same key.
+    /// Reads the header's value. `"k"` and `k` are the same key. A header that was sent twice arrives as a list (RFC 9110,
+    /// section 5.3): the same key again is one key, and a comma belongs in quotes.
     pub fn parse(header: &[u8]) -> Result<Self, KeyError> {
-        let header = header.trim_ascii();
-        let key = match header.strip_prefix(b"\"") {
+        let mut members = split_list(header).into_iter();
+        let key = Self::parse_member(members.next().unwrap_or_default())?;
+        for member in members {
+            if Self::parse_member(member)? != key {
+                return Err(KeyError::Several);
+            }
+        }
+        Ok(key)
+    }
+
+    fn parse_member(member: &[u8]) -> Result<Self, KeyError> {
+        let member = member.trim_ascii();
+        let key = match member.strip_prefix(b"\"") {
             Some(rest) => unquote(rest)?,
-            None => header.to_vec(),
+            None => member.to_vec(),
         };
         if key.is_empty() {
             return Err(KeyError::Empty);
@@ -52,6 +69,27 @@ impl IdempotencyKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The members of a list: commas part them, except within a quoted string.
+fn split_list(header: &[u8]) -> Vec<&[u8]> {
+    let (mut members, mut start) = (Vec::new(), 0);
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, byte) in header.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            // A mark within a bare key is a character like any other.
+            b'"' => is_quoted = !is_quoted && header[start..at].trim_ascii().is_empty(),
+            b',' if !is_quoted => {
+                members.push(&header[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    members.push(&header[start..]);
+    members
 }
 
 /// What follows the opening mark (RFC 8941, section 3.3.3).

@@ -6,6 +6,7 @@ use crate::db::users::{self, TokenClaims};
 use crate::domain::actor::Actor;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::lambda::App;
+use lambda_http::http::HeaderValue;
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,8 @@ pub(super) fn request_id(request: &Request) -> String {
     }
 }
 
-/// The claims that the gateway's authorizer has checked.
+/// The claims that the gateway's authorizer has checked. 401 for an access token: it is issued to an application, and says
+/// nothing about the user's address. Cognito tells its two kinds apart by `token_use`; other issuers' tokens have no such claim.
 pub fn token_claims(request: &Request) -> Result<TokenClaims, Problem> {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
         return Err(Problem::unauthorized());
@@ -30,6 +32,9 @@ pub fn token_claims(request: &Request) -> Result<TokenClaims, Problem> {
         .and_then(|authorizer| authorizer.jwt.as_ref())
         .map(|jwt| &jwt.claims)
         .ok_or_else(Problem::unauthorized)?;
+    if claims.get("token_use").is_some_and(|token_use| token_use != "id") {
+        return Err(Problem::unauthorized());
+    }
     let subject = claims
         .get("sub")
         .filter(|subject| (1..=255).contains(&subject.len()))
@@ -37,7 +42,7 @@ pub fn token_claims(request: &Request) -> Result<TokenClaims, Problem> {
     Ok(TokenClaims {
         subject: subject.clone(),
         email: claims.get("email").cloned(),
-        email_verified: claims.get("email_verified").is_some_and(|verified| verified == "true"),
+        email_verified: claims.get("email_verified").map(|verified| verified == "true"),
     })
 }
 
@@ -70,12 +75,13 @@ pub async fn identify_caller(app: &App, request: &Request) -> Result<Caller, Pro
 
 /// The request's key, if it has one, and what it comes with.
 fn read_key(request: &Request) -> Result<Option<Keyed>, Problem> {
-    let mut headers = request.headers().get_all("idempotency-key").iter();
-    let Some(header) = headers.next() else { return Ok(None) };
-    if headers.next().is_some() {
-        return Err(Problem::bad_request("There is more than one Idempotency-Key; send one."));
+    let headers = request.headers().get_all("idempotency-key").iter();
+    let lines: Vec<&[u8]> = headers.map(HeaderValue::as_bytes).collect();
+    if lines.is_empty() {
+        return Ok(None);
     }
-    let key = IdempotencyKey::parse(header.as_bytes())
+    // As the gateway joins them.
+    let key = IdempotencyKey::parse(&lines.join(&b", "[..]))
         .map_err(|error| Problem::bad_request(format!("{error}.")))?;
     Ok(Some(Keyed { key, fingerprint: fingerprint(request) }))
 }

@@ -41,7 +41,7 @@ impl Problem {
             StatusCode::UNAUTHORIZED,
             "unauthorized",
             "Unauthorized",
-            "The request carries no valid token.",
+            "The request carries no valid ID token.",
         )
     }
 

@@ -42,6 +42,12 @@ impl<'a> Pool<'a> {
         self.sign_in(&self.trusted_client(), email).await
     }
 
+    /// An access token of the API's own client.
+    pub(crate) async fn issue_access_token(&self, email: &str) -> String {
+        let _alone = VALIDITY.lock().await;
+        self.authenticate(&self.trusted_client(), email, "AccessToken").await
+    }
+
     /// A token for the API's own audience that is valid for two seconds.
     pub(crate) async fn issue_short_lived_token(&self, email: &str) -> String {
         let _alone = VALIDITY.lock().await;
@@ -96,6 +102,10 @@ impl<'a> Pool<'a> {
 
     /// Signs the user in and returns an ID token.
     pub(crate) async fn sign_in(&self, client: &str, email: &str) -> String {
+        self.authenticate(client, email, "IdToken").await
+    }
+
+    async fn authenticate(&self, client: &str, email: &str, token: &str) -> String {
         let parameters = json!({ "USERNAME": email, "PASSWORD": PASSWORD });
         let signed_in = call(
             self.stack,
@@ -103,7 +113,7 @@ impl<'a> Pool<'a> {
             json!({ "ClientId": client, "AuthFlow": "USER_PASSWORD_AUTH", "AuthParameters": parameters }),
         )
         .await;
-        signed_in["AuthenticationResult"]["IdToken"].as_str().expect("a token").to_owned()
+        signed_in["AuthenticationResult"][token].as_str().expect("a token").to_owned()
     }
 }
 

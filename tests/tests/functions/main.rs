@@ -90,6 +90,7 @@ mod import {
 }
 mod http {
     mod bodies;
+    mod callers;
     mod check_files;
     mod create_community;
     mod files;

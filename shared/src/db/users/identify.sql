@@ -1,15 +1,16 @@
 -- users.identify
 -- The user of a token's claims, their merchants, and the answer if this very request was answered before. First use makes
--- the user, and later uses follow the claims; a user known with these claims is only read. Of several first uses at once
--- the insert returns the row to each.
+-- the user, and later uses follow the claims; a user known with these claims is only read. A claim that is absent changes
+-- nothing, but a new address is not verified before a token says so. Of several first uses at once the insert returns the
+-- row to each.
 WITH known AS (
     SELECT id FROM onceload.users
-     WHERE subject = $1 AND (email, email_verified) IS NOT DISTINCT FROM ($2::text, $3::boolean)
+     WHERE subject = $1 AND ($2::text IS NULL OR email = $2) AND ($3::boolean IS NULL OR email_verified = $3)
 ), made AS (
     INSERT INTO onceload.users AS u (subject, email, email_verified)
-    SELECT $1, $2, $3 WHERE NOT EXISTS (SELECT FROM known)
+    SELECT $1, $2, coalesce($3, false) WHERE NOT EXISTS (SELECT FROM known)
     ON CONFLICT ON CONSTRAINT users_subject_key DO UPDATE
-       SET email = EXCLUDED.email, email_verified = EXCLUDED.email_verified
+       SET email = coalesce($2, u.email), email_verified = coalesce($3, u.email_verified AND ($2 IS NULL OR u.email IS NOT DISTINCT FROM $2))
     RETURNING u.id
 ), caller AS (
     SELECT id FROM known UNION ALL SELECT id FROM made

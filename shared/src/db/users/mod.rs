@@ -13,7 +13,7 @@ statements! {
     IDENTIFY = "identify";
 }
 
-/// What a token says about its bearer.
+/// What a token says about its bearer. `None`: it says nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenClaims {
     /// The issuer's name for them.
@@ -21,7 +21,7 @@ pub struct TokenClaims {
     /// Their e-mail address.
     pub email: Option<String>,
     /// The issuer has verified that address.
-    pub email_verified: bool,
+    pub email_verified: Option<bool>,
 }
 
 /// Finds the user of these claims, made on first use, and the merchants they belong to; with a key, also the answer that

@@ -4,6 +4,7 @@ use crate::issuer::{Pool, claims};
 use crate::stack::{Answer, Stack, until};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use onceload_tests::db::value;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -80,6 +81,21 @@ async fn tokens_of_another_audience_or_issuer_are_refused() {
     let token = foreign.sign_in(&client, &email).await;
     assert_ne!(claims(&token)["iss"], claims(stack.token(0))["iss"]);
     assert_unauthorized(&stack.get(Some(&token), "/imports").await, "another issuer");
+}
+
+/// Cognito's access tokens come from the same issuer for the same client, and a gateway takes them. They are no ID tokens.
+#[tokio::test]
+async fn an_access_token_is_refused() {
+    let stack = Stack::connect().await;
+    let email = format!("{}@example.com", Uuid::now_v7());
+    let pool = Pool::trusted(&stack);
+    pool.add_user(&email, true).await;
+    let token = pool.issue_access_token(&email).await;
+    assert_eq!(claims(&token)["token_use"], "access");
+    assert_eq!(stack.get(Some(&token), "/imports").await.status, 401);
+    let subject = claims(&token)["sub"].as_str().expect("sub").to_owned();
+    let user = format!("SELECT count(*) FROM onceload.users WHERE subject = '{subject}'");
+    assert_eq!(value(&stack.database().await, &user).await, "0");
 }
 
 #[tokio::test]

@@ -1,9 +1,14 @@
 //! Bodies of requests, at every route: a member given twice, characters that can't be stored, a byte order mark.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::Request;
 use onceload_tests::fixture::subject;
 use onceload_tests::http::{Response, receive, request};
 use onceload_tests::{State, World};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::json;
 use shared::http::Answer;
 use shared::lambda::App;
@@ -140,7 +145,6 @@ async fn a_byte_order_mark_is_passed_over_and_another_encoding_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_given_twice_and_a_cursor_of_another_age_are_refused() {
-    use base64::Engine;
     let world = World::new().await;
     let get = async |query: &str| {
         let path = format!("/imports?{query}");
@@ -151,7 +155,46 @@ async fn a_filter_given_twice_and_a_cursor_of_another_age_are_refused() {
     assert!(twice.body["detail"].as_str().unwrap().contains("`status`"), "{twice:?}");
     for year in ["-262143", "+010000", "0000"] {
         let cursor = json!({ "created_at": format!("{year}-01-01T00:00:00Z"), "id": uuid::Uuid::nil() });
-        let cursor = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(cursor.to_string());
+        let cursor = URL_SAFE_NO_PAD.encode(cursor.to_string());
         assert_eq!(get(&format!("cursor={cursor}")).await.problem(), (422, "/cursor"), "{year}");
     }
+}
+
+/// Whatever stands in a cursor, the server stays whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_cursor_is_never_a_server_error() {
+    let world = World::new().await;
+    let run = world.import_until_approval("a.csv", "code\nA\n").await;
+    let files = format!("/imports/{}/files", run.job);
+    let date = "([-+][0-9]{5,6}|[0-9]{4})-(0[1-9]|1[0-3])-([0-2][0-9]|3[0-2])";
+    let time = "T([01][0-9]|2[0-4]):[0-5][0-9]:([0-5][0-9]|60)(\\.[0-9]{1,12})?(Z|[-+]([01][0-9]|2[0-4]):[0-5][0-9])";
+    let moment = (date, time, any::<u128>()).prop_map(
+        |(date, time, id)| json!({ "created_at": format!("{date}{time}"), "id": uuid::Uuid::from_u128(id) }),
+    );
+    let forged = prop_oneof![
+        4 => moment,
+        1 => any::<i64>().prop_map(|number| json!(number)),
+        1 => any::<f64>().prop_map(|number| json!(number)),
+        1 => ".{0,12}".prop_map(|text| json!(text)),
+        1 => ".{0,12}".prop_map(|text| json!({ "created_at": text, "id": null })),
+    ];
+    let bytes = proptest::collection::vec(any::<u8>(), 0..40);
+    let forged = prop_oneof![
+        4 => forged.prop_map(|value| URL_SAFE_NO_PAD.encode(value.to_string())),
+        1 => bytes.prop_map(|bytes| URL_SAFE_NO_PAD.encode(bytes)),
+        1 => "[-_a-zA-Z0-9]{0,40}",
+    ];
+    let mut runner = TestRunner::deterministic();
+    let mut taken = 0;
+    for _ in 0..400 {
+        let cursor = forged.new_tree(&mut runner).unwrap().current();
+        for path in ["/imports", &files] {
+            let path = format!("{path}?cursor={cursor}");
+            let request = request("GET", &path, Some(&subject(&world.actor)), "");
+            let answer = receive(send(world.app.clone(), request).await);
+            assert!(answer.status == 200 || answer.problem() == (422, "/cursor"), "{path}: {answer:?}");
+            taken += u32::from(answer.status == 200);
+        }
+    }
+    assert!(taken > 50, "some forgeries are well formed: {taken}");
 }
