@@ -94,6 +94,11 @@ fn handle_conflict(session: &Session, answer: Value, prefix: &str, no_follow: bo
     let reason =
         ["/error", "/detail"].map(|member| shown(&answer, member)).into_iter().find(|text| !text.is_empty());
     let reason = reason.unwrap_or_else(|| "Another import is in the way.".to_owned());
+    let job = text(&answer, "/jobId").to_owned();
+    if text(&answer, "/status") == "awaiting_approval" {
+        let message = format!("{reason} Approve their import or cancel it: onceload status {job}");
+        return Err(Failure::new(Exit::Conflict, message).with(answer));
+    }
     let minutes =
         answer["elapsedMinutes"].as_i64().map(|minutes| format!(" It has been running for {minutes} min."));
     let later = format!(
@@ -101,7 +106,6 @@ fn handle_conflict(session: &Session, answer: Value, prefix: &str, no_follow: bo
         minutes.unwrap_or_default()
     );
     let failure = |answer: Value| Failure::new(Exit::Conflict, later.clone()).with(answer);
-    let job = text(&answer, "/jobId").to_owned();
     let own = session.api.get("/imports/queue-processing").map(|own| text(&own, "/jobId").to_owned());
     if no_follow || job.is_empty() || own.ok().as_deref() != Some(job.as_str()) {
         return Err(failure(answer));

@@ -66,16 +66,19 @@ export interface Start {
 export interface Started {
   jobId: string;
   statusUrl: string;
-  /** A message for the user if this import was already running. */
+  /** A message for the user if this import was already running, or waits for approval. */
   message?: string;
 }
 
-/** Starts an import and returns at once. If one is already running, returns that one. */
+/** Starts an import and returns at once. If one is already running, or these files wait for approval, returns that one. */
 export async function startImport(client: Client, intent: Intent, start: Start): Promise<Started> {
   const { status, body } = await post(client, intent, "/imports/queue-processing", start);
   if (status === 202) return { jobId: body.jobId, statusUrl: body.statusUrl };
   if (status === 409 && body?.status === "processing" && body.jobId) {
     return { jobId: body.jobId, statusUrl: body.statusUrl, message: busy(body.elapsedMinutes) };
+  }
+  if (status === 409 && body?.status === "awaiting_approval") {
+    return { jobId: body.jobId, statusUrl: body.statusUrl, message: body.error };
   }
   throw new Error(messageOf(body) ?? `The import could not be started (${status}).`);
 }

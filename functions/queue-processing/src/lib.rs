@@ -6,7 +6,7 @@ mod start;
 use lambda_http::Request;
 use lambda_http::http::Method;
 use serde_json::json;
-use shared::db::jobs::Start;
+use shared::db::jobs::{self, Start};
 use shared::db::user_profiles;
 use shared::domain::ids::JobId;
 use shared::domain::lease::Holder;
@@ -59,17 +59,23 @@ async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
             Ok(Done { response: answers::started(start.job)?, promises })
         }
         Outcome::Held(holder) => {
-            let response = answers::held(&holder)?;
+            // Worded below, when the locks of this transaction are gone.
             refused_by = Some(holder);
-            Ok(response.into())
+            Err(Problem::unavailable())
         }
         Outcome::TryAgain => Err(Problem::unavailable()),
     })
     .await;
-    if let Some(holder) = refused_by {
-        follow_up_refusal(app, caller, &holder).await?;
-    }
-    answer
+    let Some(holder) = refused_by else { return answer };
+    follow_up_refusal(app, caller, &holder).await?;
+    answers::held(&holder, find_eta(app, caller, &holder).await?)
+}
+
+/// How long the import in the way will take for what it is doing, if that is known.
+async fn find_eta(app: &App, caller: &Caller, holder: &Holder) -> Result<Option<Duration>, Problem> {
+    let Some(job) = holder.job else { return Ok(None) };
+    let view = jobs::find_view(&app.db.connection().await?, &caller.merchants, job).await?;
+    Ok(view.and_then(|view| Duration::try_from_secs_f64(view.eta_seconds?).ok()))
 }
 
 fn report_superseded(start: &Start<'_>, elapsed: Duration) {

@@ -20,6 +20,8 @@ pub struct Holder {
     pub stuck_in: Duration,
     /// Its start was not recorded yet.
     pub no_start: bool,
+    /// It does not work: it has the same files, and waits for a person.
+    pub waits_for_approval: bool,
 }
 
 impl Holder {

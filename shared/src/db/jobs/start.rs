@@ -111,5 +111,6 @@ pub async fn find_holder(on: &dyn Session, start: &Start<'_>, or_leased: bool) -
         elapsed: to_duration(row.get("age_seconds")),
         stuck_in: Holder::stuck_in(to_duration(row.get("silent_seconds"))),
         no_start: false,
+        waits_for_approval: row.get("waits_for_approval"),
     }))
 }

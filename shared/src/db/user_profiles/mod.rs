@@ -47,6 +47,7 @@ pub async fn take(on: &dyn Session, user: UserId, job: JobId) -> DbResult<Taken>
             elapsed: to_duration(row.get("age_seconds")),
             stuck_in: Holder::stuck_in(to_duration(row.get("silent_seconds"))),
             no_start: row.get("no_start"),
+            waits_for_approval: false,
         },
         stuck: was_stuck.then(|| to_duration(row.get("before_age_seconds"))),
         stuck_job,

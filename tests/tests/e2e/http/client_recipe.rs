@@ -49,15 +49,16 @@ impl Scenario {
 async fn the_client_creates_one_community_despite_network_failures() {
     let stack = Stack::connect().await;
     let name = |word: &str| format!("{word} {}", Uuid::now_v7());
-    let (first, lost, edited) = (name("retried"), name("lost"), name("edited"));
-    let input = json!({ "scenario": "create", "name": first, "lost": lost, "edited": edited });
+    let (first, lost, broken, edited) = (name("retried"), name("lost"), name("broken"), name("edited"));
+    let input =
+        json!({ "scenario": "create", "name": first, "lost": lost, "broken": broken, "edited": edited });
     let mut scenario = Scenario::start(&stack, stack.token(0), &input);
     let output = scenario.next_output().await;
     scenario.wait_for_end().await;
 
     let key = |of: &Value| of.as_str().expect("a key").to_owned();
     let retried: Vec<String> = output["retried"].as_array().expect("keys").iter().map(key).collect();
-    assert_eq!(retried.len(), 4, "lost, 503, 409, answered: {output:#}");
+    assert_eq!(retried.len(), 4, "lost, 500, 409, answered: {output:#}");
     assert!(retried.iter().all(|key| *key == retried[0]), "one key: {retried:?}");
     assert_eq!((&output["first"]["status"], &output["first"]["replayed"]), (&json!(201), &json!(true)));
     let pauses: Vec<f64> =
@@ -65,19 +66,21 @@ async fn the_client_creates_one_community_despite_network_failures() {
     assert!(pauses[1] >= 7000.0 && pauses[2] >= 7000.0, "Retry-After is honoured: {pauses:?}");
 
     let keys: Vec<String> = output["keys"].as_array().expect("keys").iter().map(key).collect();
-    // A repetition, five lost attempts and the one after them, a refused request, an edited one.
-    assert_eq!(keys.len(), 9, "{output:#}");
+    // A repetition, five lost attempts and the one after them, the same of five failures, a refused request, an edited one.
+    assert_eq!(keys.len(), 15, "{output:#}");
     assert_ne!(keys[0], retried[0], "a final response ends the intent");
     assert_eq!(output["second"]["status"], json!(201));
     assert_eq!(output["lost"], json!("the connection was lost"));
     assert!(keys[1..7].iter().all(|key| *key == keys[1]), "no answer is no final answer: {keys:?}");
     assert_eq!((&output["again"]["status"], &output["again"]["replayed"]), (&json!(201), &json!(true)));
+    assert_eq!((&output["broken"]["status"], &output["mended"]["status"]), (&json!(500), &json!(201)));
+    assert!(keys[7..13].iter().all(|key| *key == keys[7]), "a server error is no final answer: {keys:?}");
     assert_eq!(output["refused"]["status"], json!(422));
-    assert!(keys[7] != keys[6] && keys[8] != keys[7], "an edit is another request: {keys:?}");
+    assert!(keys[13] != keys[12] && keys[14] != keys[13], "an edit is another request: {keys:?}");
     assert_eq!(output["edited"]["status"], json!(201));
 
     let db = stack.database().await;
-    for (name, count) in [(first, "2"), (lost, "1"), (edited, "1")] {
+    for (name, count) in [(first, "2"), (lost, "1"), (broken, "1"), (edited, "1")] {
         let made = format!("SELECT count(*) FROM onceload.communities WHERE name = '{name}'");
         assert_eq!(value(&db, &made).await, count, "{name}");
     }
@@ -102,6 +105,8 @@ async fn the_client_starts_and_follows_an_import() {
         "{output:#}"
     );
     assert_eq!(last["created_by"], json!(user));
+    assert_eq!(output["waiting"]["jobId"], started["jobId"], "{output:#}");
+    assert_eq!(output["waiting"]["message"], "These files wait for approval.");
     assert_eq!(merchant.cancel(started["jobId"].as_str().expect("a job")).await.status, 202);
     merchant.wait_for_rest().await;
 }

@@ -74,16 +74,19 @@ async fn eight_concurrent_requests_start_one_import() {
         assert!(held.content_type.starts_with("application/json"), "{held:?}");
         assert_eq!(held.body["error"], "Import already in progress. Please wait for it to complete.");
         assert_eq!((&held.body["status"], &held.body["elapsedMinutes"]), (&json!("processing"), &json!(0)));
-        assert!(
-            held.retry_after.as_deref().is_some_and(|seconds| seconds.parse::<u64>().is_ok()),
-            "{held:?}"
-        );
+        let retry_after = held.retry_after.as_deref().and_then(|seconds| seconds.parse::<u64>().ok());
+        assert!(retry_after.is_some_and(|seconds| (2..=60).contains(&seconds)), "{held:?}");
     }
     // While the import waits for approval the user is free, but its source is not.
     merchant.wait_for_status(&job, "awaiting_approval").await;
     assert_eq!(operator.read_status().await["status"], "idle");
     let late = operator.post(QUEUE, None, &body).await;
     assert_eq!((late.status, &late.body["jobId"]), (409, &json!(job)), "{late:?}");
+    assert_eq!(
+        (&late.body["error"], &late.body["status"], &late.retry_after),
+        (&json!("These files wait for approval."), &json!("awaiting_approval"), &None),
+        "{late:?}"
+    );
 
     // The approval is sent twice with one key.
     let approve = format!("/imports/{job}/approve");

@@ -49,7 +49,22 @@ pub(super) fn assert_held(response: &Response, by: JobId) {
         "{response:?}"
     );
     let retry: u64 = response.header("retry-after").expect("Retry-After").parse().expect("seconds");
-    assert!((1..=900).contains(&retry), "{retry}");
+    assert!((2..=60).contains(&retry), "{retry}");
+}
+
+/// Asserts the 409 of files that wait for a person's approval.
+pub(super) fn assert_waits_for_approval(response: &Response, job: JobId) {
+    assert_eq!(
+        (response.status, response.header("content-type")),
+        (409, Some("application/json")),
+        "{response:?}"
+    );
+    assert_eq!(
+        response.body,
+        json!({ "error": "These files wait for approval.", "status": "awaiting_approval", "jobId": job,
+                "statusUrl": format!("/imports/{job}") })
+    );
+    assert_eq!(response.header("retry-after"), None, "asking again can't help");
 }
 
 /// The user's row of `user_profiles`.

@@ -1,6 +1,8 @@
 //! `queue-processing` starts one import at a time per user and per merchant.
 
-use super::client::{PATH, assert_held, expect_job, post, read_profile, read_status, send, start};
+use super::client::{
+    PATH, assert_held, assert_waits_for_approval, expect_job, post, read_profile, read_status, send, start,
+};
 use import_jobs::decide::Decision;
 use onceload_tests::concurrency::all_at_once;
 use onceload_tests::fixture::{add_member, add_merchant, subject};
@@ -35,7 +37,7 @@ async fn of_sixty_four_concurrent_requests_one_starts_an_import() {
     let mut run = Run::of_job(&world.app, job, 1);
     run.until(State::InsertCodes).await.expect(State::InsertCodes);
     assert_eq!(read_status(&world).await["status"], "idle");
-    assert_held(&start(&world, &[&key]).await, job);
+    assert_waits_for_approval(&start(&world, &[&key]).await, job);
     // Another source may start meanwhile; the approval is refused until it has ended.
     let other = world.upload("b.csv", "code\nC\n");
     let second = expect_job(&start(&world, &[&other]).await);
@@ -289,4 +291,48 @@ async fn invalid_start_requests_are_rejected() {
         assert!(response.body["detail"].as_str().expect("detail").contains(detail), "{response:?}");
     }
     assert_eq!(world.db.int("SELECT count(*) FROM onceload.codes_import_jobs").await, 0);
+}
+
+/// Also while another import of the merchant works: asking again later would not help either.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_wait_for_approval_are_not_started_again() {
+    let world = World::new().await;
+    let key = world.upload("a.csv", "code\nA\n");
+    let colleague = add_member(&world.db, world.merchant).await;
+    let mut run = world.import_objects(&[&key]);
+    run.until(State::InsertCodes).await.expect(State::InsertCodes);
+    assert_waits_for_approval(&start(&world, &[&key]).await, run.job);
+    let other = expect_job(&start(&world, &[&world.upload("b.csv", "code\nB\n")]).await);
+    let again = || send(&world.app, post(&colleague, world.merchant, &[&key]));
+    assert_waits_for_approval(&again().await, run.job);
+    // Once approved, it is at work, or on its way to it.
+    let mut working = Run::of_job(&world.app, other, 1);
+    working.until(State::InsertCodes).await.expect(State::InsertCodes);
+    run.approve(&world.actor).await;
+    assert_held(&again().await, run.job);
+}
+
+/// `Retry-After` is the ETA of the import in the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_start_says_when_asking_again_makes_sense() {
+    let world = World::new().await;
+    let job = expect_job(&start(&world, &[&world.upload("a.csv", "code\nA\n")]).await);
+    let retry_after = async || {
+        let refused = start(&world, &[&world.upload("b.csv", "code\nB\n")]).await;
+        assert_held(&refused, job);
+        refused.header("retry-after").unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(retry_after().await, 10, "it can't tell");
+    Run::of_job(&world.app, job, 1).until(State::LoadFiles).await.expect(State::LoadFiles);
+    // A tenth of the bytes took so many seconds.
+    for (took, expected) in [(4, 36), (10, 60), (1, 9)] {
+        let pace = format!(
+            "UPDATE onceload.import_files SET bytes = 1000 WHERE job_id = '{job}';
+             DELETE FROM onceload.import_progress WHERE job_id = '{job}';
+             INSERT INTO onceload.import_progress (job_id, attempt, step, part, rows_done, bytes_done, started_at, updated_at)
+             VALUES ('{job}', 1, 'load', 1, 10, 100, now() - interval '{took} s', now())"
+        );
+        world.db.exec(&pace).await;
+        assert_eq!(retry_after().await, expected, "a tenth in {took} s");
+    }
 }
