@@ -7,6 +7,8 @@ CREATE TABLE onceload.users (
     email          text,
     email_verified boolean     NOT NULL DEFAULT false,
     created_at     timestamptz NOT NULL DEFAULT now(),
+    -- Until when each of their checks of files counts that is under way: a user has a few at a time.
+    checks         timestamptz[] NOT NULL DEFAULT '{}',
     CONSTRAINT users_subject_length CHECK (octet_length(subject) BETWEEN 1 AND 255)
 );
 

@@ -141,11 +141,14 @@ CREATE TABLE onceload.uploads (
     status       text        NOT NULL DEFAULT 'open',
     -- S3's id of the multipart upload.
     multipart_id text,
+    -- The version that was completed, and its entity tag: imports read no other one.
     version_id   text,
+    etag         text,
     -- One upload per key: what is completed is what was declared, and nobody's file is replaced by another's.
     key          text COLLATE "C" NOT NULL CONSTRAINT uploads_key_key UNIQUE,
     CONSTRAINT uploads_status CHECK (status IN ('open', 'completed', 'rejected')),
     CONSTRAINT uploads_completed_at CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
+    CONSTRAINT uploads_etag CHECK ((status = 'completed') = (etag IS NOT NULL)),
     CONSTRAINT uploads_size CHECK (size BETWEEN 1 AND 5497558138880),
     CONSTRAINT uploads_key_of_merchant CHECK (starts_with(key, 'uploads/' || merchant_id || '/'))
 );

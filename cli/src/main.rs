@@ -17,6 +17,7 @@ mod file_name;
 mod findings;
 mod follow;
 mod import;
+mod links;
 mod mend;
 mod terminal;
 mod upload;

@@ -3,6 +3,7 @@
 use crate::api::{self, Api};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::file_name::{FileName, RULE};
+use crate::links::{headers, pieces};
 use crate::words;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
@@ -157,6 +158,7 @@ struct Link {
 /// An upload with the etags of its finished parts.
 struct Upload {
     id: String,
+    headers: Vec<(String, String)>,
     etags: Mutex<Vec<Option<String>>>,
 }
 
@@ -231,7 +233,8 @@ impl Work<'_> {
         let declared = self.request_links(file)?;
         let id = words::text(&declared, "/upload_id").to_owned();
         let pieces = pieces(&declared, self.files[file].size);
-        let upload = std::sync::Arc::new(Upload { id, etags: Mutex::new(vec![None; pieces.len()]) });
+        let (headers, etags) = (headers(&declared), Mutex::new(vec![None; pieces.len()]));
+        let upload = std::sync::Arc::new(Upload { id, headers, etags });
         let mut state = self.lock();
         state.keys[file] = words::text(&declared, "/key").to_owned();
         // Finish started files before other files.
@@ -260,6 +263,8 @@ impl Work<'_> {
             tries += 1;
             let problem = match self.put_once(file, link) {
                 Ok((status, Some(etag))) if (200..300).contains(&status) => return Ok(etag),
+                // An earlier try has arrived. The batch is new, so nobody else's file has this key.
+                Ok((412, _)) if tries > 1 => return Ok(String::new()),
                 Ok((403, _)) if tries < TRIES => {
                     // The link has expired: get a new one for the same upload.
                     let fresh = pieces(&self.request_links(file)?, self.files[file].size);
@@ -270,7 +275,8 @@ impl Work<'_> {
                     }
                     "403".to_owned()
                 }
-                Ok((status, _)) if status < 500 && status != 429 && status != 408 => {
+                // 409: another write to the key is under way.
+                Ok((status, _)) if status < 500 && ![408, 409, 429].contains(&status) => {
                     let message = format!("The storage refused the upload with {status}.");
                     return Err(self.name_file(file, Failure::new(Exit::Unavailable, message)));
                 }
@@ -290,12 +296,12 @@ impl Work<'_> {
         let mut source = File::open(&self.files[file].path).map_err(|error| text(&error))?;
         source.seek(SeekFrom::Start(link.offset)).map_err(|error| text(&error))?;
         let mut counted = Counted { inner: source.take(link.size), bar: &self.bar, sent: 0 };
-        let response = self
-            .s3
-            .put(&link.url)
-            .header("content-length", link.size.to_string())
-            .content_type("application/octet-stream")
-            .send(ureq::SendBody::from_reader(&mut counted));
+        let mut request = self.s3.put(&link.url).header("content-length", link.size.to_string());
+        for (name, value) in &link.upload.headers {
+            request = request.header(name, value);
+        }
+        let request = request.content_type("application/octet-stream");
+        let response = request.send(ureq::SendBody::from_reader(&mut counted));
         let accepted = response.as_ref().is_ok_and(|response| response.status().is_success());
         if !accepted {
             counted.take_back();
@@ -321,23 +327,6 @@ impl Work<'_> {
         self.bar.set_message(format!("Uploading: File {next} of {}", self.files.len()));
         Ok(())
     }
-}
-
-/// The links of an upload, each with the offset and the size of its piece.
-fn pieces(declared: &Value, size: u64) -> Vec<(String, u64, u64)> {
-    let Some(parts) = declared["parts"].as_array() else {
-        return vec![(words::text(declared, "/url").to_owned(), 0, size)];
-    };
-    let mut offset = 0;
-    parts
-        .iter()
-        .map(|part| {
-            let size = part["size"].as_u64().unwrap_or_default();
-            let piece = (words::text(part, "/url").to_owned(), offset, size);
-            offset += size;
-            piece
-        })
-        .collect()
 }
 
 /// Moves the bar forward as bytes are sent, and back before they are sent again.
@@ -383,12 +372,5 @@ mod tests {
         assert!(list_files(&[folder.join("e.csv")]).expect_err("empty").message.contains("e.csv"));
         assert!(list_files(&[folder.join("none.csv")]).is_err());
         std::fs::remove_dir_all(&folder).expect("removed");
-    }
-
-    #[test]
-    fn pieces_follow_each_other_without_gaps() {
-        let parts = json!({ "parts": [{ "url": "u1", "size": 8 }, { "url": "u2", "size": 3 }] });
-        assert_eq!(pieces(&parts, 11), [("u1".into(), 0, 8), ("u2".into(), 8, 3)]);
-        assert_eq!(pieces(&json!({ "url": "u" }), 7), [("u".into(), 0, 7)]);
     }
 }

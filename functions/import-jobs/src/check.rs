@@ -1,6 +1,7 @@
 //! `POST /imports/check`: tells what opening and loading would say about each file, without doing either.
 
 use crate::tally::{Tally, read_text};
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 use shared::csv::head::Head;
 use shared::csv::records::ReadError;
 use shared::csv::rows::Rows;
+use shared::db::users;
 use shared::domain::actor::Actor;
 use shared::domain::fault::{Fault, FileFault};
 use shared::domain::field::{Field, Mapping};
@@ -32,6 +34,11 @@ use tokio::time::{Instant, timeout_at};
 /// How long files are counted; what is not counted by then is estimated. The gateway gives up after 30 s, the function
 /// after 29.
 const TIME_LIMIT: Duration = Duration::from_secs(20);
+/// How many checks of one user run at a time. Each has an environment of the function for itself, and environments are what all
+/// steps of all merchants share.
+const MOST_CHECKS: i64 = 4;
+/// After so long a check has ended, or the function was killed.
+const CHECK_ENDS: Duration = Duration::from_secs(30);
 /// How many heads are read at a time.
 const HEADS: usize = 16;
 /// How many files are counted at a time, so that the parsing of one overlaps with the fetching of another.
@@ -63,13 +70,38 @@ pub(crate) async fn check(app: &App, actor: &Actor, request: &Request) -> Answer
         options: None,
     }
     .check()?;
-    json_answer(StatusCode::OK, &check_source(app.objects(), source, TIME_LIMIT).await?)
+    let connection = app.db.connection().await?;
+    let ends_at = users::begin_check(&connection, actor.user, MOST_CHECKS, CHECK_ENDS).await?;
+    drop(connection);
+    let ends_at = ends_at.ok_or_else(checks_in_progress)?;
+    let checked = check_source(app, source, TIME_LIMIT).await;
+    count_out(app, actor, ends_at).await;
+    json_answer(StatusCode::OK, &checked?)
+}
+
+/// A check that can't be counted out counts until it is late.
+async fn count_out(app: &App, actor: &Actor, ends_at: DateTime<Utc>) {
+    let ended = async { users::end_check(&app.db.connection().await?, actor.user, ends_at).await };
+    if let Err(error) = ended.await {
+        tracing::warn!(%error, user_id = %actor.user, "a check that has ended still counts");
+    }
+}
+
+/// 429, not 409: any of the caller's checks is in the way, and a later one is not.
+fn checks_in_progress() -> Problem {
+    let detail =
+        format!("{MOST_CHECKS} checks of yours are still running. Try again when one of them has ended.");
+    let mut problem =
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "check-in-progress", "Checks are running", detail);
+    problem.retry_after = Some(5);
+    problem
 }
 
 /// Checks every file of a source, as the API answers it. What can't be counted within the limit is estimated.
-pub async fn check_source(objects: &Objects, source: Source, limit: Duration) -> Result<Value, Problem> {
+pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<Value, Problem> {
+    let objects = app.objects();
     let deadline = Instant::now() + limit;
-    let resolved = resolve(objects, &source, None).await.map_err(word_refusal)?;
+    let resolved = resolve(objects, &app.db, &source, None).await.map_err(word_refusal)?;
     let heads: Vec<Checked> = stream::iter(resolved.objects)
         .map(|object| check_head(objects, object, &source))
         .buffered(HEADS)

@@ -75,7 +75,7 @@ pub(crate) fn name_active(other: Option<JobId>) -> StepError {
 async fn find_objects(app: &App, job: &Job, source: &Source) -> StepResult<Resolved> {
     // An upload is imported in the version that its event names; everything else as it is now.
     let version = job.source_info.version_id.as_deref();
-    let mut found = resolve::resolve(app.objects(), source, version).await?;
+    let mut found = resolve::resolve(app.objects(), &app.db, source, version).await?;
     found.objects.extend(found.faults.drain(..).map(|fault| FrozenObject::missing(fault.file)));
     found.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     Ok(found)

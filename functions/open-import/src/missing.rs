@@ -11,6 +11,7 @@ use shared::domain::object::FrozenObject;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepResult};
 use shared::lambda::App;
+use shared::source::completed::Completed;
 use shared::source::resolve::fingerprint;
 use std::collections::BTreeMap;
 
@@ -28,10 +29,12 @@ pub(crate) struct Looked {
 /// Freezes those of these files that were missing and are there now.
 pub(crate) async fn look_again(app: &App, job: &Job, listed: &[ImportFile]) -> StepResult<Looked> {
     let version = job.source_info.version_id.as_deref();
-    let missing = listed.iter().filter(|file| file.object.is_missing() && !file.is_left_out());
-    let looks: Vec<(i32, Result<FrozenObject, Fault>)> = stream::iter(missing)
+    let missing = || listed.iter().filter(|file| file.object.is_missing() && !file.is_left_out());
+    let completed = &Completed::find(&app.db, missing().map(|file| file.object.key.as_str())).await?;
+    let looks: Vec<(i32, Result<FrozenObject, Fault>)> = stream::iter(missing())
         .map(async |file| {
-            Ok::<_, StepError>((file.file_no, app.objects().head(&file.object.key, version).await?))
+            let object = completed.head(app.objects(), &file.object.key, version).await?;
+            Ok::<_, StepError>((file.file_no, object))
         })
         .buffered(LOOKS)
         .try_collect()

@@ -37,7 +37,7 @@ async fn show(app: &App, caller: &Caller) -> Answer {
 async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
     let asked: StartRequest = read_body_of_member(request, caller)?;
     let source = asked.check()?;
-    let frozen = freeze(app.objects(), &source, None).await;
+    let frozen = freeze(app.objects(), &app.db, &source, None).await;
     let start = Start {
         job: JobId::generate(),
         merchant: source.merchant,

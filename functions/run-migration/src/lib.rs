@@ -15,6 +15,7 @@ use shared::domain::object::FrozenSource;
 use shared::domain::source::{Door, SourceInfo};
 use shared::http::{Answer, Caller, Done, Problem, identify_caller, json_answer, once, status_url};
 use shared::lambda::App;
+use shared::source::completed::Completed;
 use shared::source::resolve::freeze;
 use start::Outcome;
 
@@ -46,9 +47,12 @@ struct File {
 
 /// Looks the file up. `None`: there is no such object.
 async fn find_file(app: &App, caller: &Caller, asked: &RunRequest) -> Result<Option<File>, Problem> {
-    let Some((object, checksum)) = app.objects().head_checksum(&asked.file).await? else { return Ok(None) };
+    let completed = Completed::find(&app.db, std::iter::once(asked.file.as_str())).await?;
+    let version = completed.version_of(&asked.file);
+    let found = app.objects().head_checksum(&asked.file, version).await?;
+    let Some((object, checksum)) = found else { return Ok(None) };
     let base_key = base_key::of_run(caller.user, &asked.source, &object, checksum.as_deref());
-    let frozen = freeze(app.objects(), &asked.source, object.version_id.as_deref()).await;
+    let frozen = freeze(app.objects(), &app.db, &asked.source, object.version_id.as_deref()).await;
     Ok(Some(File { base_key, version_id: object.version_id, frozen }))
 }
 

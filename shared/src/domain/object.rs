@@ -25,6 +25,15 @@ impl FrozenObject {
     }
 }
 
+/// The version of an object that was checked when its upload was completed. Imports read no other one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// `None` in a bucket without versions.
+    pub version_id: Option<String>,
+    /// S3's entity tag, in quotes.
+    pub etag: String,
+}
+
 /// A source whose objects are known, each in one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrozenSource {

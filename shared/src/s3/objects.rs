@@ -70,9 +70,14 @@ impl Objects {
         }
     }
 
-    /// Looks the newest version of an object up, with S3's checksum of the whole object, if it has one.
-    pub async fn head_checksum(&self, key: &str) -> StepResult<Option<(FrozenObject, Option<String>)>> {
+    /// Looks an object up as `head` does, with S3's checksum of the whole object, if it has one.
+    pub async fn head_checksum(
+        &self,
+        key: &str,
+        version_id: Option<&str>,
+    ) -> StepResult<Option<(FrozenObject, Option<String>)>> {
         let head = self.client.head_object().bucket(&self.bucket).key(key);
+        let head = head.set_version_id(version_id.map(str::to_owned));
         match head.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(head) => {
                 let whole = !matches!(head.checksum_type(), Some(ChecksumType::Composite));
@@ -264,7 +269,7 @@ impl Objects {
     }
 }
 
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
+pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 

@@ -1,12 +1,16 @@
 //! Uploads by signed links: a link takes one object of one size for a short time. Completing an upload checks its parts.
 
-use super::objects::{Objects, is_missing, s3_error};
+use super::objects::{Objects, is_missing, s3_error, status};
 use crate::domain::object::FrozenObject;
 use crate::domain::step::{StepError, StepResult};
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use std::time::Duration;
+
+/// The header, name and value, that a PUT to a link must have: S3 answers 412 if the key has an object already (Amazon S3
+/// User Guide, "How to prevent object overwrites with conditional writes").
+pub const ONCE: (&str, &str) = ("if-none-match", "*");
 
 /// A part of a multipart upload as S3 has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +24,15 @@ pub struct Part {
 }
 
 impl Objects {
-    /// Signs a link that takes one object of exactly so many bytes: the length is signed.
+    /// Signs a link that takes one object of exactly so many bytes, once: length and `ONCE` are signed.
     pub async fn put_link(&self, key: &str, bytes: u64, lifetime: Duration) -> StepResult<String> {
-        let request =
-            self.client().put_object().bucket(self.bucket()).key(key).content_length(signed(bytes)?);
+        let request = self
+            .client()
+            .put_object()
+            .bucket(self.bucket())
+            .key(key)
+            .content_length(signed(bytes)?)
+            .if_none_match(ONCE.1);
         // The body does not exist yet, so its checksum can't be signed.
         let plain = aws_sdk_s3::config::Config::builder()
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
@@ -82,7 +91,8 @@ impl Objects {
         Ok(Some(parts))
     }
 
-    /// Makes the object of its parts. `false`: there is no such upload any more.
+    /// Makes the object of its parts. `false`: there is no such upload any more, or the key has an object already; then the
+    /// parts are removed.
     pub async fn join(&self, key: &str, multipart_id: &str, parts: &[Part]) -> StepResult<bool> {
         let parts = parts
             .iter()
@@ -95,11 +105,16 @@ impl Objects {
             .key(key)
             .upload_id(multipart_id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .if_none_match(ONCE.1)
             .send()
             .await;
         match joined {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
+            Err(error) if status(&error) == Some(412) => {
+                self.abort(key, multipart_id).await?;
+                Ok(false)
+            }
             Err(error) => Err(s3_error("completing", key, error)),
         }
     }

@@ -1,5 +1,7 @@
 //! Looks up which objects a source names now, each in one version.
 
+use super::completed::Completed;
+use crate::db::Database;
 use crate::domain::fault::FileFault;
 use crate::domain::field::{Mapping, canonical};
 use crate::domain::file_name::FileName;
@@ -32,16 +34,22 @@ pub struct Resolved {
     pub passed_over: Vec<String>,
 }
 
-/// Looks every object up. The keys of a listing are checked again: a listing is input, too. `version`: of a single file,
-/// where it is known.
-pub async fn resolve(objects: &Objects, source: &Source, version: Option<&str>) -> StepResult<Resolved> {
+/// Looks every object up; of an upload, the version that was completed. The keys of a listing are checked again: a listing is
+/// input, too. `version`: of a single file, where it is known. Call without a connection: this takes one.
+pub async fn resolve(
+    objects: &Objects,
+    db: &Database,
+    source: &Source,
+    version: Option<&str>,
+) -> StepResult<Resolved> {
     let (mut keys, passed_over) = match &source.selection {
         Selection::Files(keys) => (keys.clone(), Vec::new()),
         Selection::Prefix(prefix) => list(objects, source.merchant, prefix).await?,
     };
     keys.sort_unstable();
+    let completed = &Completed::find(db, keys.iter().map(String::as_str)).await?;
     let looks = stream::iter(keys).map(|key| async move {
-        let object = objects.head(&key, version).await?;
+        let object = completed.head(objects, &key, version).await?;
         Ok::<_, StepError>(object.map_err(|fault| FileFault::new(key, fault)))
     });
     let found: Vec<Result<FrozenObject, FileFault>> = looks.buffered(LOOKS).try_collect().await?;
@@ -105,8 +113,13 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Freezes the source while an HTTP request waits, so that the same one can't be started twice. `None` where an object is
 /// missing or S3 is slow: then opening the import says so, or freezes it.
-pub async fn freeze(objects: &Objects, source: &Source, version: Option<&str>) -> Option<FrozenSource> {
-    match tokio::time::timeout(FREEZE_TIMEOUT, resolve(objects, source, version)).await {
+pub async fn freeze(
+    objects: &Objects,
+    db: &Database,
+    source: &Source,
+    version: Option<&str>,
+) -> Option<FrozenSource> {
+    match tokio::time::timeout(FREEZE_TIMEOUT, resolve(objects, db, source, version)).await {
         Ok(Ok(found)) if found.faults.is_empty() => {
             let fingerprint = fingerprint(&found.objects, &source.mapping);
             Some(FrozenSource { objects: found.objects, passed_over: found.passed_over, fingerprint })

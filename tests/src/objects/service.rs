@@ -136,10 +136,12 @@ impl S3 for Service {
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let body = collected(req.input.body).await?;
-        if self.lock()?.refuses_writes {
+        let mut store = self.lock()?;
+        if store.refuses_writes {
             return Err(s3_error!(InternalError));
         }
-        let version = self.lock()?.put(&req.input.key, body.into());
+        store.check_condition(&req.input.key, req.input.if_none_match.as_ref())?;
+        let version = store.put(&req.input.key, body.into());
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(ETag::Strong(version.etag)),
             version_id: Some(version.id),
@@ -224,6 +226,7 @@ impl S3 for Service {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let mut store = self.lock()?;
         let (_, parts) = store.open.get(&req.input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        store.check_condition(&req.input.key, req.input.if_none_match.as_ref())?;
         let mut whole = Vec::new();
         let named = req.input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
         for part in named {

@@ -2,6 +2,8 @@
 
 use super::body::Body;
 use bytes::Bytes;
+use s3s::dto::ETagCondition;
+use s3s::{S3Result, s3_error};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,6 +57,15 @@ impl Store {
         let version = Version { etag: etag(&format!("{key} {id}")), id, body, is_archived: false };
         self.keys.entry(key.to_owned()).or_default().push(version.clone());
         version
+    }
+
+    /// Refuses a write under `if-none-match: *` to a key that has an object.
+    pub(super) fn check_condition(&self, key: &str, if_none_match: Option<&ETagCondition>) -> S3Result<()> {
+        match if_none_match {
+            Some(ETagCondition::Any) if self.keys.contains_key(key) => Err(s3_error!(PreconditionFailed)),
+            Some(ETagCondition::ETag(_)) => Err(s3_error!(NotImplemented)),
+            _ => Ok(()),
+        }
     }
 
     /// The gate that the next part must wait for, if any.

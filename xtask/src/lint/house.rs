@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("csv", &["domain"]),
     ("s3", &["domain"]),
     ("db", &["domain"]),
-    ("source", &["csv", "domain", "s3"]),
+    ("source", &["csv", "db", "domain", "s3"]),
     ("lambda", &["db", "domain", "s3"]),
     ("http", &["db", "domain", "lambda"]),
 ];

@@ -10,6 +10,7 @@ use shared::domain::ids::{JobId, MerchantId};
 use shared::domain::key;
 use shared::http::{Answer, Caller, Problem, once, read_body};
 use shared::lambda::App;
+use shared::source::completed::Completed;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +41,10 @@ pub(crate) async fn mend_file(
     let file_no: i32 = file_no.parse().map_err(|_| Problem::not_found())?;
     let key = read_replacement(found.view.merchant_id, request)?;
     let object = match &key {
-        Some(key) => Some(app.objects().head(key, None).await?),
+        Some(key) => {
+            let completed = Completed::find(&app.db, std::iter::once(key.as_str())).await?;
+            Some(completed.head(app.objects(), key, None).await?)
+        }
         None => None,
     };
     once(app, caller, async |tx| {

@@ -65,7 +65,7 @@ async fn join(app: &App, upload: &Upload, multipart_id: &str, sent: &[SentPart])
         }
         return Err(wrong_size("/parts", sum, upload.size));
     }
-    // `false`: another call has joined them meanwhile. The object itself is checked next in both cases.
+    // `false`: another call has joined them meanwhile, or an object came another way. The object is checked next in any case.
     app.objects().join(&upload.key, multipart_id, &chosen).await?;
     Ok(())
 }
@@ -80,7 +80,7 @@ async fn check_object(app: &App, upload: &Upload) -> Answer {
         return Err(wrong_size("", object.bytes, upload.size));
     }
     let connection = app.db.connection().await?;
-    let recorded = uploads::complete(&connection, upload.id, object.version_id.as_deref()).await?;
+    let recorded = uploads::complete(&connection, upload.id, &object).await?;
     completed(upload, recorded.ok_or_else(rejected)?)
 }
 

@@ -12,6 +12,8 @@ use shared::domain::actor::Actor;
 use shared::domain::ids::MerchantId;
 use shared::http::{Answer, Problem, json_answer, read_body_of_member};
 use shared::lambda::App;
+use shared::s3::uploads::ONCE;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// How many links are signed at a time. Signing is arithmetic; the bound keeps one request from holding the thread.
@@ -42,8 +44,15 @@ struct Declared<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Links {
-    Whole { url: String },
-    Parts { part_size: i64, parts: Vec<PartLink> },
+    /// `headers`: what the request must send besides; they are signed.
+    Whole {
+        url: String,
+        headers: BTreeMap<&'static str, &'static str>,
+    },
+    Parts {
+        part_size: i64,
+        parts: Vec<PartLink>,
+    },
 }
 
 #[derive(Serialize)]
@@ -92,7 +101,8 @@ async fn sign_links(app: &App, upload: &Upload) -> Result<Links, Problem> {
     let size = upload.size.cast_unsigned();
     let lifetime = rules::link_lifetime(size);
     let Some(part_size) = upload.part_size else {
-        return Ok(Links::Whole { url: app.objects().put_link(&upload.key, size, lifetime).await? });
+        let url = app.objects().put_link(&upload.key, size, lifetime).await?;
+        return Ok(Links::Whole { url, headers: BTreeMap::from([ONCE]) });
     };
     let multipart_id = begin_multipart(app, upload).await?;
     let parts = stream::iter(rules::part_sizes(size, part_size.cast_unsigned()).zip(1..))

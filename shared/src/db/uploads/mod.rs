@@ -4,7 +4,9 @@ use super::connection::Session;
 use super::error::DbResult;
 use super::statement::statements;
 use crate::domain::ids::{MerchantId, UserId};
+use crate::domain::object::{FrozenObject, Pin};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -12,6 +14,7 @@ use uuid::Uuid;
 statements! {
     "uploads":
     COMPLETE = "complete";
+    COMPLETED = "completed";
     DECLARE = "declare";
     FIND = "find";
     FORGET = "forget";
@@ -118,14 +121,16 @@ pub async fn find(
     }))
 }
 
-/// `open -> completed`, once; returns the version that stands. `None`: it was rejected meanwhile.
-pub async fn complete(
-    on: &dyn Session,
-    id: Uuid,
-    version_id: Option<&str>,
-) -> DbResult<Option<Option<String>>> {
-    let row = COMPLETE.opt(on, &[&id, &version_id]).await?;
+/// `open -> completed` with this object, once; returns the version that stands. `None`: it was rejected meanwhile.
+pub async fn complete(on: &dyn Session, id: Uuid, object: &FrozenObject) -> DbResult<Option<Option<String>>> {
+    let row = COMPLETE.opt(on, &[&id, &object.version_id, &object.etag]).await?;
     Ok(row.map(|row| row.get("version_id")))
+}
+
+/// The objects that were completed under these keys, by key.
+pub async fn find_completed(on: &dyn Session, keys: &[&str]) -> DbResult<BTreeMap<String, Pin>> {
+    let pin = |row: &Row| (row.get("key"), Pin { version_id: row.get("version_id"), etag: row.get("etag") });
+    Ok(COMPLETED.all(on, &[&keys]).await?.iter().map(pin).collect())
 }
 
 /// `open -> rejected`. `false`: it was not open.

@@ -1,15 +1,20 @@
 //! Users by their token's subject, and the merchants they belong to.
 
+use super::connection::Session;
 use super::error::DbResult;
 use super::idempotency_keys::{Keyed, Stored};
 use super::pool::Database;
 use super::statement::statements;
 use crate::domain::actor::Actor;
 use crate::domain::ids::{MerchantId, UserId};
+use chrono::{DateTime, Utc};
+use std::time::Duration;
 use uuid::Uuid;
 
 statements! {
     "users":
+    BEGIN_CHECK = "begin_check";
+    END_CHECK = "end_check";
     IDENTIFY = "identify";
 }
 
@@ -39,4 +44,20 @@ pub async fn identify(
     let merchants: Vec<Uuid> = row.get("merchants");
     let merchants = merchants.into_iter().map(MerchantId).collect();
     Ok((Actor { user: UserId(row.get("id")), merchants }, Stored::read(&row)?))
+}
+
+/// Counts a check of files in, and returns until when it counts: `limit` from now. `None`: the user has `most` under way.
+pub async fn begin_check(
+    on: &dyn Session,
+    user: UserId,
+    most: i64,
+    limit: Duration,
+) -> DbResult<Option<DateTime<Utc>>> {
+    let row = BEGIN_CHECK.opt(on, &[&user, &most, &limit.as_secs_f64()]).await?;
+    Ok(row.map(|row| row.get("ends_at")))
+}
+
+/// Counts the check out that counts until then. `false`: it was counted out already.
+pub async fn end_check(on: &dyn Session, user: UserId, ends_at: DateTime<Utc>) -> DbResult<bool> {
+    END_CHECK.run_guarded(on, &[&user, &ends_at]).await
 }

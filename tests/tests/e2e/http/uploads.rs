@@ -29,8 +29,10 @@ async fn an_uploaded_file_is_checked_and_imported() {
     assert_eq!(small.body["key"], json!(format!("uploads/{}/one-batch/small.csv", merchant.id)));
     let url = small.body["url"].as_str().expect("a link");
     assert!(url.contains("content-length") && url.contains("X-Amz-Expires="), "{url}");
+    assert_eq!(small.body["headers"], json!({ "if-none-match": "*" }));
     assert_eq!(complete(&merchant, &small, &json!([])).await.status, 422, "nothing was uploaded yet");
-    assert_eq!(put(&small.body["url"], text).await.0, 200);
+    assert_eq!(put(&small.body["url"], text.clone()).await.0, 200);
+    assert_eq!(put(&small.body["url"], text.clone()).await.0, 412, "a link takes one object");
     let done = complete(&merchant, &small, &json!([])).await;
     assert_eq!(done.status, 201, "{done:?}");
     assert!(done.body["version_id"].is_string(), "{done:?}");
@@ -39,6 +41,10 @@ async fn an_uploaded_file_is_checked_and_imported() {
         done.body,
         "a repeated request gets the same response"
     );
+
+    assert_eq!(put(&small.body["url"], text).await.0, 412);
+    // Whoever may write to the bucket comes too late, too.
+    merchant.put(small.body["key"].as_str().expect("a key"), "code\nLATE\n").await;
 
     // 20 MB in parts.
     let long = "y".repeat(250);
@@ -125,4 +131,31 @@ async fn invalid_uploads_are_refused() {
         .await
         .expect("too late");
     assert_eq!(complete(&merchant, &declared, &json!([])).await.status, 409);
+}
+
+#[tokio::test]
+async fn a_user_with_four_checks_under_way_is_told_to_wait() {
+    let merchant = Merchant::new("checks").await;
+    let (token, user) = merchant.new_member().await;
+    let key = merchant.key("uploads", "a.csv");
+    merchant.put(&key, csv::file(&csv::codes("A", 0..5))).await;
+    let check = async || {
+        let body = json!({ "merchant_id": merchant.id, "files": [key] });
+        merchant.stack.post(Some(&token), "/imports/check", body).await
+    };
+    let running = async |until: &str| {
+        let sql =
+            format!("UPDATE onceload.users SET checks = array_fill({until}, ARRAY[4]) WHERE id = '{user}'");
+        merchant.db.batch_execute(&sql).await.expect("four checks");
+    };
+    running("now() + interval '20 s'").await;
+    let refused = check().await;
+    assert_eq!(
+        (refused.status, &refused.body["type"]),
+        (429, &json!("urn:onceload:problem:check-in-progress")),
+        "{refused:?}"
+    );
+    assert!(refused.retry_after.is_some(), "{refused:?}");
+    running("now()").await;
+    assert_eq!(check().await.status, 200);
 }

@@ -236,8 +236,7 @@ async fn a_check_without_time_to_count_estimates_and_says_so() {
     // S3 never sends a byte beyond the head.
     let _gates = [&plain, &packed].map(|key| world.s3.gate(key, 128 * 1024));
     let keys = [packed.clone(), plain.clone()];
-    let answer =
-        check_source(world.app.objects(), source(&world, &keys), Duration::from_millis(300)).await.unwrap();
+    let answer = check_source(&world.app, source(&world, &keys), Duration::from_millis(300)).await.unwrap();
     for file in answer["files"].as_array().unwrap() {
         assert_eq!(file["records"]["exact"], json!(false), "{}", file["key"]);
         let count = file["records"]["count"].as_i64().unwrap();
@@ -249,8 +248,7 @@ async fn a_check_without_time_to_count_estimates_and_says_so() {
     for key in &keys {
         world.s3.inject_fault(key, ReadFault::default());
     }
-    let answer =
-        check_source(world.app.objects(), source(&world, &keys), Duration::from_secs(60)).await.unwrap();
+    let answer = check_source(&world.app, source(&world, &keys), Duration::from_secs(60)).await.unwrap();
     assert_eq!(answer["totals"]["records"], json!({ "count": 200_000, "exact": true }));
 }
 
@@ -298,4 +296,43 @@ async fn invalid_check_requests_are_rejected() {
         assert_eq!(status, 422, "{body}: {answer:?}");
         assert!(pointer == "-" || found == pointer, "{body}: {found}");
     }
+}
+
+/// A fifth check is told to wait, and a check that died counts for half a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_runs_four_checks_at_a_time() {
+    let world = World::new().await;
+    let app = world.app_with_pool(8);
+    let key = world.upload("a.csv", format!("code\n{}", "A\n".repeat(200_000)));
+    let body = json!({ "merchant_id": world.merchant, "files": [key] }).to_string();
+    let check = || {
+        let request = request("POST", "/imports/check", Some(&subject(&world.actor)), &body);
+        let app = app.clone();
+        async move { receive(import_jobs::handle(app, request).await) }
+    };
+    let gate = world.s3.gate(&key, 128 * 1024);
+    let running: Vec<_> = (0..4).map(|_| tokio::spawn(check())).collect();
+    let counted = "SELECT coalesce(max(cardinality(checks)), 0) = 4 FROM onceload.users";
+    world.db.until("four checks", counted).await;
+    let refused = check().await;
+    assert_eq!(refused.problem().0, 429, "{refused:?}");
+    assert_eq!(refused.body["type"], "urn:onceload:problem:check-in-progress");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    drop(gate);
+    for check in running {
+        assert_eq!(check.await.unwrap().status, 200);
+    }
+    assert_eq!(world.db.value("SELECT max(cardinality(checks)) FROM onceload.users").await, "0");
+
+    let died = async |age: u32| {
+        let sql = format!(
+            "UPDATE onceload.users SET checks = array_fill(now() + interval '30 s' - interval '{age} s', ARRAY[4])"
+        );
+        world.db.exec(&sql).await;
+    };
+    died(20).await;
+    assert_eq!(check().await.status, 429);
+    died(31).await;
+    assert_eq!(check().await.status, 200);
+    assert_eq!(world.db.value("SELECT max(cardinality(checks)) FROM onceload.users").await, "0");
 }

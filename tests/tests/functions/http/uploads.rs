@@ -1,10 +1,10 @@
 //! Uploads through links that are signed for one object, one size and a short time, and are completed once.
 
-use onceload_tests::World;
 use onceload_tests::execution::budget;
 use onceload_tests::fixture::{add_member, add_merchant, objects_at, subject, unused_endpoint};
 use onceload_tests::http::{Response, receive, request};
 use onceload_tests::links::put;
+use onceload_tests::{Run, State, World};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -45,7 +45,9 @@ async fn a_link_takes_exactly_the_signed_size() {
     assert_eq!(declared.header("location"), Some(format!("/uploads/{id}").as_str()));
     assert!(!member_names(&declared.body).contains("parts"), "{declared:?}");
     let url = declared.body["url"].as_str().unwrap();
-    assert!(url.contains("X-Amz-SignedHeaders=content-length%3Bhost"), "the size is signed: {url}");
+    let signed = "X-Amz-SignedHeaders=content-length%3Bhost%3Bif-none-match";
+    assert!(url.contains(signed), "size and condition are signed: {url}");
+    assert_eq!(declared.body["headers"], json!({ "if-none-match": "*" }), "what the PUT must send besides");
     assert!(url.contains("X-Amz-Expires=900"), "{url}");
 
     let unsent = complete(&world, &declared, &json!([])).await;
@@ -151,7 +153,7 @@ async fn a_completion_that_died_before_recording_is_repeated() {
     assert_eq!(complete(&world, &declared, &json!(sent)).await.status, 201);
     world
         .db
-        .exec("UPDATE onceload.uploads SET status = 'open', completed_at = NULL, version_id = NULL")
+        .exec("UPDATE onceload.uploads SET status = 'open', completed_at = NULL, version_id = NULL, etag = NULL")
         .await;
     let again = complete(&world, &declared, &json!(sent)).await;
     assert_eq!(again.status, 201, "{again:?}");
@@ -296,4 +298,94 @@ async fn an_upload_is_kept_until_its_parts_are_aborted() {
     assert_eq!(world.db.int("SELECT count(*) FROM onceload.uploads").await, 1);
     let swept = sweep_imports::handle(world.app.clone(), json!({}), budget()).await.unwrap();
     assert_eq!((swept.uploads_forgotten, world.s3.open_multiparts().len()), (1, 0));
+}
+
+/// What was checked is what is imported: a link doesn't work twice, and whoever writes to the bucket some other way comes too late.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_after_the_completion_is_not_imported() {
+    let world = World::new().await;
+    let declared = declare(&world, "a.csv", 9, None).await;
+    let url = &declared.body["url"];
+    assert_eq!(put(url, b"code\nA\nB\n".to_vec()).await.0, 200);
+    assert_eq!(put(url, b"code\nX\nY\n".to_vec()).await.0, 412, "before the completion");
+    let done = complete(&world, &declared, &json!([])).await;
+    assert_eq!(done.status, 201, "{done:?}");
+    assert_eq!(put(url, b"code\nX\nY\n".to_vec()).await.0, 412, "after the completion");
+    let key = declared.body["key"].as_str().unwrap();
+    world.s3.put(key, "code\nX\nY\nZ\n");
+
+    let version = &done.body["version_id"];
+    let request = json!({ "merchant_id": world.merchant, "files": [key] });
+    let checked = post(&world, &subject(&world.actor), "/imports/check", &request).await;
+    assert_eq!(
+        (&checked.body["files"][0]["version_id"], &checked.body["totals"]["staged"]),
+        (version, &json!(2))
+    );
+    let prefix = key.strip_suffix("a.csv").unwrap();
+    let mut run = Run::new(&world.app, json!({ "merchant_id": world.merchant, "prefix": prefix }));
+    run.finish(&world.actor).await.expect(State::Done);
+    let codes = "SELECT string_agg(code, ',' ORDER BY code) FROM onceload.codes";
+    assert_eq!(world.db.value(codes).await, "A,B");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_and_a_start_over_http_take_the_completed_version() {
+    let world = World::new().await;
+    let me = subject(&world.actor);
+    let declared = declare(&world, "a.csv", 7, None).await;
+    assert_eq!(put(&declared.body["url"], b"code\nA\n".to_vec()).await.0, 200);
+    let done = complete(&world, &declared, &json!([])).await;
+    let key = declared.body["key"].as_str().unwrap();
+    world.s3.put(key, "code\nX\n");
+    let frozen = async |started: &Response| {
+        assert_eq!(started.status, 202, "{started:?}");
+        let job = started.body["jobId"].as_str().unwrap();
+        let sql = format!("SELECT version_id FROM onceload.import_files WHERE job_id = '{job}'");
+        json!(world.db.value(&sql).await)
+    };
+
+    let body = json!({ "merchant_id": world.merchant, "files": [key] }).to_string();
+    let start = request("POST", "/imports/queue-processing", Some(&me), &body);
+    let started = receive(queue_processing::handle(world.app.clone(), start).await);
+    assert_eq!(frozen(&started).await, done.body["version_id"]);
+
+    let body =
+        json!({ "merchant_id": world.merchant, "file": key, "mapping": { "code": "Code" } }).to_string();
+    let run = request("POST", "/migrations/run", Some(&me), &body);
+    let started = receive(run_migration::handle(world.app.clone(), run).await);
+    assert_eq!(frozen(&started).await, done.body["version_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_bucket_without_versions_a_replaced_upload_is_a_fault() {
+    let world = World::new().await;
+    let declared = declare(&world, "a.csv", 7, None).await;
+    assert_eq!(put(&declared.body["url"], b"code\nA\n".to_vec()).await.0, 200);
+    assert_eq!(complete(&world, &declared, &json!([])).await.status, 201);
+    world.db.exec("UPDATE onceload.uploads SET version_id = NULL").await;
+    let key = declared.body["key"].as_str().unwrap();
+    world.s3.put(key, "code\nX\n");
+    let request = json!({ "merchant_id": world.merchant, "files": [key] });
+    let checked = post(&world, &subject(&world.actor), "/imports/check", &request).await;
+    assert_eq!(checked.body["files"][0]["fault"]["reason"], "missing_object", "{checked:?}");
+    let error = world.import_objects(&[key]).until(State::LoadFiles).await.error();
+    assert!(error.message.contains("replaced after its upload was completed"), "{error}");
+}
+
+/// An object that came some other way keeps its place, and the parts are removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_do_not_replace_an_object() {
+    let world = World::new().await;
+    let declared = declare(&world, "a.csv", 17 * MIB, None).await;
+    let mut sent = Vec::new();
+    for part in declared.body["parts"].as_array().unwrap() {
+        let size = usize::try_from(part["size"].as_u64().unwrap()).unwrap();
+        let (_, etag) = put(&part["url"], vec![b'x'; size]).await;
+        sent.push(json!({ "number": part["number"], "etag": etag }));
+    }
+    let key = declared.body["key"].as_str().unwrap();
+    world.s3.put(key, "code\nA\n");
+    let refused = complete(&world, &declared, &json!(sent)).await;
+    assert_eq!(refused.problem(), (422, ""), "an object of another size than declared: {refused:?}");
+    assert!(world.s3.open_multiparts().is_empty());
 }

@@ -61,8 +61,7 @@ async fn check(world: &World, key: &str) -> Value {
         options: None,
     };
     let source = request.check().expect("a good request");
-    let checked =
-        check_source(world.app.objects(), source, Duration::from_secs(60)).await.expect("an answer");
+    let checked = check_source(&world.app, source, Duration::from_secs(60)).await.expect("an answer");
     checked["files"][0].clone()
 }
 

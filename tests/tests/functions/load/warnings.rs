@@ -169,7 +169,7 @@ async fn an_import_shows_the_warnings_of_all_its_files_and_a_check_shows_the_sam
         options: None,
     };
     let source = source.check().expect("a good request");
-    let checked = check_source(world.app.objects(), source, Duration::from_secs(60)).await.unwrap();
+    let checked = check_source(&world.app, source, Duration::from_secs(60)).await.unwrap();
 
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut run = world.import_objects(&names);

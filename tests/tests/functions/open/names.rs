@@ -135,8 +135,7 @@ async fn a_folder_lists_what_it_passes_over_and_fails_with_files_that_nobody_can
 
     let request: StartRequest =
         serde_json::from_value(json!({ "merchant_id": world.merchant, "prefix": prefix })).unwrap();
-    let checked =
-        check_source(world.app.objects(), request.check().unwrap(), Duration::from_secs(20)).await.unwrap();
+    let checked = check_source(&world.app, request.check().unwrap(), Duration::from_secs(20)).await.unwrap();
     assert_eq!(sorted(&checked["passed_over"]), sorted(&passed_over));
     assert_eq!(checked["totals"]["faults"], 1);
     let fault =
