@@ -31,6 +31,10 @@ CREATE TABLE onceload.codes_import_jobs (
     max_rejects          integer     NOT NULL DEFAULT 100000,
     execution_arn        text,
     task_token           text,                                     -- wakes the execution that waits for a person or in line
+    -- Which call brought the latest token: a call that was overtaken by another one writes nothing.
+    token_entered_at     timestamptz,                              -- when the waiting state was entered
+    token_retry_count    integer,                                  -- how often its task was repeated by then
+    looked_at            timestamptz,                              -- when the sweep last turned to it
 
     files_frozen_at      timestamptz,
     staging_created_at   timestamptz,
@@ -69,6 +73,7 @@ CREATE TABLE onceload.codes_import_jobs (
         leased OR status NOT IN ('loading', 'checking', 'validating', 'processing')),
     CONSTRAINT codes_import_jobs_lease_is_working CHECK (
         NOT leased OR status IN ('pending', 'loading', 'checking', 'validating', 'processing', 'completed')),
+    CONSTRAINT codes_import_jobs_token_order CHECK ((token_entered_at IS NULL) = (token_retry_count IS NULL)),
     CONSTRAINT codes_import_jobs_waiting_has_token CHECK (status <> 'awaiting_approval' OR task_token IS NOT NULL),
     -- In line for the merchant's lease: uploads, and imports that a person has approved.
     CONSTRAINT codes_import_jobs_in_line CHECK (
@@ -208,7 +213,7 @@ CREATE TABLE onceload.import_progress (
     started_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job_id, step, part),
-    CONSTRAINT import_progress_step CHECK (step IN ('load', 'mark', 'insert', 'rollback', 'export'))
+    CONSTRAINT import_progress_step CHECK (step IN ('load', 'insert', 'rollback', 'export'))
 ) WITH (fillfactor = 50);
 
 CREATE TABLE onceload.import_rejects (

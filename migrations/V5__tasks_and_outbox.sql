@@ -6,6 +6,7 @@ CREATE TABLE onceload.import_tasks (
     requested_by  uuid        REFERENCES onceload.users,          -- null: the end of the import asked for it
     requested_at  timestamptz NOT NULL DEFAULT now(),
     heartbeat_at  timestamptz NOT NULL DEFAULT now(),
+    looked_at     timestamptz,                           -- when the sweep last looked its execution up
     finished_at   timestamptz,
     action        text        NOT NULL,
     kind          text,                                  -- of an export

@@ -9,6 +9,7 @@ use shared::domain::actor::Actor;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::token::TokenOrder;
 use shared::lambda::{App, Budget};
 use std::time::Duration;
 use uuid::Uuid;
@@ -107,6 +108,8 @@ pub struct Run {
     pub chunks: Vec<i32>,
     pub clean: i64,
     pub token: String,
+    /// Which call of a waiting state brings the token; `None`, as a definition without an order has it.
+    pub token_order: Option<TokenOrder>,
     pub at: State,
 }
 
@@ -129,6 +132,7 @@ impl Run {
             chunks: Vec::new(),
             clean: 0,
             token: format!("token-{name}"),
+            token_order: None,
             at: State::Open,
         }
     }
@@ -213,7 +217,7 @@ impl Run {
 
     async fn open_with(&self, task_token: Option<String>) -> StepResult<open_import::Output> {
         let (input, execution_arn) = (self.input.clone(), self.execution_arn.clone());
-        let input = open_import::Input { input, execution_arn, task_token };
+        let input = open_import::Input { input, execution_arn, task_token, token_order: self.token_order };
         // Boxed: the compiler bounds how deep futures are nested.
         Box::pin(open_import::handle(self.app.clone(), input, budget())).await
     }
@@ -296,7 +300,12 @@ impl Run {
     }
 
     async fn validate_with(&self, task_token: Option<String>) -> StepResult<Value> {
-        let input = validate_import::Input { job_id: self.job, attempt: self.attempt, task_token };
+        let input = validate_import::Input {
+            job_id: self.job,
+            attempt: self.attempt,
+            task_token,
+            token_order: self.token_order,
+        };
         validate_import::handle(self.app.clone(), input, budget()).await.map(|output| json!(output))
     }
 

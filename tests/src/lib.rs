@@ -14,6 +14,7 @@ mod decisions;
 pub mod execution;
 pub mod files;
 pub mod fixture;
+pub mod held;
 pub mod http;
 pub mod links;
 pub mod maintenance;
@@ -21,6 +22,7 @@ pub mod objects;
 pub mod proxy;
 pub mod reports;
 pub mod server;
+pub mod states;
 pub mod wait;
 
 pub use db::TestDb;

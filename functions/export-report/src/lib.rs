@@ -10,7 +10,7 @@ mod staged;
 use marks::Rows;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::db::progress::Watch;
+use shared::db::progress::{Part, Watch};
 use shared::db::tasks::{self, Task, TaskState};
 use shared::domain::ids::JobId;
 use shared::domain::step::{StepError, StepResult};
@@ -68,7 +68,8 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
 async fn export(app: &App, task: &Task, budget: Budget) -> StepResult<Output> {
     let kind = task.kind.ok_or_else(|| StepError::internal(format!("task {} exports nothing", task.id)))?;
     let part = ExportKind::ALL.iter().position(|known| *known == kind).unwrap_or_default();
-    let watch = Watch::of_task(&app.db, task.id, "export", i32::try_from(part).unwrap_or_default());
+    let number = i32::try_from(part).unwrap_or_default();
+    let watch = Watch::of_task(&app.db, task.id, Some(Part { step: "export", number }));
     let (rows, files) = match kind {
         ExportKind::Duplicates => staged::export(app, task, Rows::Duplicates, &watch, budget).await?,
         ExportKind::Report => staged::export(app, task, Rows::All, &watch, budget).await?,

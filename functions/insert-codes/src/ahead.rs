@@ -1,4 +1,4 @@
-//! Sorts the clean codes of the next chunk on the second connection while one is inserted. The one transaction has one backend,
+//! Sorts the clean codes of the next chunk on another connection while one is inserted. The one transaction has one backend,
 //! which then need not do it. It is only an optimisation: what is not sorted ahead, the insert sorts itself.
 
 use shared::db::jobs::{self, Job};

@@ -10,7 +10,7 @@ use ahead::SortAhead;
 use pace::Pace;
 use serde::{Deserialize, Serialize};
 use shared::db::jobs::{self, Inserted, Job};
-use shared::db::progress::{Watch, WatchedStep};
+use shared::db::progress::{Part, Watch};
 use shared::db::{Connection, Database, Limits, Transaction};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
@@ -57,10 +57,7 @@ async fn insert(db: &Database, input: Input, time_left: Duration) -> StepResult<
         return Ok(done);
     }
     let job = jobs::expect(&connection, job_id, attempt, Status::Processing).await?;
-    let watch = Watch::of_step(
-        db,
-        WatchedStep { job: job_id, attempt, status: Status::Processing, step: "insert", part: 0 },
-    );
+    let watch = Watch::of_step(db, &job, Some(Part { step: "insert", number: 0 }));
     let mut ahead = SortAhead::new(db, &job);
     let done = match insert_atomically(connection, &job, &watch, &mut ahead, time_left).await {
         Ok(inserted) => Ok(inserted),

@@ -1,6 +1,6 @@
-//! Serves `insert-codes`. Two connections: one inserts, the other sorts the next chunk ahead and reports progress.
+//! Serves `insert-codes`. Three connections: one inserts, one sorts the next chunk ahead, one reports progress.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, insert_codes::handle).await
+    shared::lambda::serve_step(3, insert_codes::handle).await
 }

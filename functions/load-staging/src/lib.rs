@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
-use shared::db::progress::{Watch, WatchedStep};
+use shared::db::progress::{Part, Watch};
 use shared::domain::fault::{Fault, FileFault};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
@@ -41,16 +41,7 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
     let Some(file) = files::find(&connection, job.id, input.file_no).await? else {
         return Err(StepError::invalid(format!("job {} has no file {}", job.id, input.file_no)));
     };
-    let watch = Watch::of_step(
-        &app.db,
-        WatchedStep {
-            job: job.id,
-            attempt: job.attempt,
-            status: Status::Loading,
-            step: "load",
-            part: file.file_no,
-        },
-    );
+    let watch = Watch::of_step(&app.db, &job, Some(Part { step: "load", number: file.file_no }));
     let Some(load) = FileLoad::begin(&mut connection, &job, &file, budget.left()).await? else {
         return read_counts(&app, &job, &file).await;
     };

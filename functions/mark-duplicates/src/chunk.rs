@@ -3,6 +3,7 @@
 
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{self, Job};
+use shared::db::progress::Watch;
 use shared::db::staging::mark::{self as staging, Marked};
 use shared::db::{Database, DbError, Limits, SPLIT, Transaction, within_budget};
 use shared::domain::ids::JobId;
@@ -39,6 +40,7 @@ pub(crate) async fn mark(
 ) -> StepResult<Marked> {
     let mut connection = db.connection().await?;
     let job = jobs::expect(&connection, job_id, attempt, Status::Checking).await?;
+    let _watch = Watch::of_step(db, &job, None);
     let tx = connection.begin("mark.chunk", Limits::bulk(time_left)).await?;
     let outcome = mark_under_lock(&tx, &job, number).await;
     let settled = tx.settle(outcome).await;

@@ -1,4 +1,4 @@
-//! Serves `mark-duplicates`. Two connections: one marks, the other reports progress.
+//! Serves `mark-duplicates`. Two connections: one marks, the other beats.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {

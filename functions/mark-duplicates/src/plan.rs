@@ -4,6 +4,7 @@ use serde_json::json;
 use shared::db::chunks;
 use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
+use shared::db::progress::Watch;
 use shared::db::staging::mark as staging;
 use shared::db::staging::tables::drop_sides;
 use shared::db::{Connection, Database, DbResult, Limits, Transaction};
@@ -32,6 +33,7 @@ pub(crate) async fn plan(
     if is_planned(&job, attempt)? {
         return list_numbers(&connection, &job).await;
     }
+    let _watch = Watch::of_step(db, &job, None);
     let loaded = files::list(&connection, job_id).await?;
     check_loaded(&loaded)?;
     check_staged(&connection, &job, &loaded).await?;

@@ -15,11 +15,13 @@ mod upload;
 use serde::{Deserialize, Serialize};
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
+use shared::db::progress::Watch;
 use shared::domain::buckets;
 use shared::domain::ids::JobId;
 use shared::domain::layout::Compression;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::token::{TaskToken, TokenOrder};
 use shared::lambda::{App, Budget};
 
 /// What the state machine sends: the execution's own input and name; while it waits for the merchant, the token that wakes it.
@@ -30,6 +32,9 @@ pub struct Input {
     pub execution_arn: String,
     #[serde(default)]
     pub task_token: Option<String>,
+    /// Which call of the waiting state brings the token.
+    #[serde(default)]
+    pub token_order: Option<TokenOrder>,
 }
 
 /// What the state machine does next.
@@ -59,7 +64,7 @@ pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Outpu
     };
     match input.task_token {
         None => open(&app, job).await,
-        Some(token) => line::sleep(&app, &job, &token).await,
+        Some(token) => line::sleep(&app, &job, TaskToken { token: &token, order: input.token_order }).await,
     }
 }
 
@@ -78,6 +83,8 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
         let message = format!("staging was lost {} times; is the database restarting?", job.restage_count);
         return Err(StepError::new(StepErrorKind::StagingLost, message));
     }
+    // Many heads take their time. No statement waits meanwhile, so work and beats take turns on the one connection.
+    let watch = Watch::of_step(&app.db, &job, None);
     let job = if job.frozen { job } else { freeze::freeze(app, &job).await? };
     let mut listed = list_files(app, &job).await?;
     let missing = missing::look_again(app, &job, &listed).await?;
@@ -97,6 +104,7 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
             buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&taken)))
         }
     };
+    drop(watch);
     if line::take_merchant(app, &job, &split_points).await? == line::Lease::Busy {
         return Ok(Output::Wait { job_id: job.id, attempt: job.attempt });
     }

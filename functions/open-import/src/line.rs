@@ -6,6 +6,7 @@ use shared::db::outbox::Promises;
 use shared::db::{Limits, Transaction, merchants};
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::token::TaskToken;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
 
@@ -62,8 +63,9 @@ async fn take_lease(tx: &mut Transaction<'_>, job: &Job, split_points: &[String]
     Err(found.refusal(job.attempt, Status::Pending))
 }
 
-/// Stores the token that wakes the execution when it is the job's turn: at once, if the lease was returned meanwhile.
-pub(crate) async fn sleep(app: &App, job: &Job, token: &str) -> StepResult<Output> {
+/// Stores the token that wakes the execution when it is the job's turn: at once, if the lease was returned meanwhile. A call that
+/// was overtaken by a later one writes nothing, and nobody awaits its answer.
+pub(crate) async fn sleep(app: &App, job: &Job, token: TaskToken<'_>) -> StepResult<Output> {
     let mut connection = app.db.connection().await?;
     let tx = connection.begin("open.sleep", Limits::short()).await?;
     let outcome = keep_token(&tx, job, token).await;
@@ -73,10 +75,14 @@ pub(crate) async fn sleep(app: &App, job: &Job, token: &str) -> StepResult<Outpu
     Ok(Output::Wait { job_id: job.id, attempt: job.attempt })
 }
 
-async fn keep_token(tx: &Transaction<'_>, job: &Job, token: &str) -> StepResult<Promises> {
+async fn keep_token(tx: &Transaction<'_>, job: &Job, token: TaskToken<'_>) -> StepResult<Promises> {
     merchants::lock_line(tx, job.merchant).await?;
     if !jobs::join_line(tx, job, None, Some(token)).await? {
-        return Err(jobs::explain_refusal(tx, job.id, job.attempt, Status::Pending).await);
+        let found = jobs::get(tx, job.id).await?;
+        return match found.is_overtaken(job.attempt, token.order) {
+            true => Ok(Promises::none()),
+            false => Err(found.refusal(job.attempt, Status::Pending)),
+        };
     }
     Ok(Promises::of_line(tx, job.id).await?)
 }

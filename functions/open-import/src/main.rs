@@ -1,4 +1,4 @@
-//! Serves `open-import`. One connection: the step does one thing at a time.
+//! Serves `open-import`. One connection: its statements are short, and between them it beats.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {

@@ -38,14 +38,14 @@ impl RolledBack {
 pub(crate) async fn roll_back(
     db: &Database,
     task: &Task,
+    watch: &Watch,
     time_left: Duration,
 ) -> StepResult<(RolledBack, Promises)> {
     let mut connection = db.connection().await?;
     if let Some(done) = find_done(&connection, task).await? {
         return Ok((done, Promises::none()));
     }
-    let watch = Watch::of_task(db, task.id, "rollback", 0);
-    in_one_transaction(&mut connection, task, &watch, time_left).await
+    in_one_transaction(&mut connection, task, watch, time_left).await
 }
 
 /// What an earlier run of this step did. An error unless the job is being rolled back or was.

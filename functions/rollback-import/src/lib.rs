@@ -8,6 +8,7 @@ use delete::RolledBack;
 use kept::KeptFile;
 use serde::Serialize;
 use serde_json::{Value, json};
+use shared::db::progress::{Part, Watch};
 use shared::db::tasks::{self, Task, TaskState};
 use shared::db::{codes, jobs};
 use shared::domain::ids::JobId;
@@ -48,7 +49,8 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
         TaskState::ToDo(task) => task,
         TaskState::Done(result) => return Ok(result),
     };
-    let (done, promises) = delete::roll_back(&app.db, &task, budget.left()).await?;
+    let watch = Watch::of_task(&app.db, task.id, Some(Part { step: "rollback", number: 0 }));
+    let (done, promises) = delete::roll_back(&app.db, &task, &watch, budget.left()).await?;
     deliver(&app, promises).await;
     let files = match task.claimed {
         Some(ClaimedCodes::Keep) if done.kept > 0 => vec![kept::list(&app, &task, budget).await?],
@@ -56,6 +58,7 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
     };
     let result = json!(Output::new(&task, done, files));
     tasks::finish(&app.db.connection().await?, task.id, &result).await?;
+    drop(watch);
     tidy_up(&app, task.job, budget).await;
     Ok(result)
 }

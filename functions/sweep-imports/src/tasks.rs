@@ -1,43 +1,48 @@
 //! Gives up rollbacks, verifications and exports whose execution is over without their end being recorded, so that no
 //! merchant stays locked.
 
-use crate::executions::{self, Execution};
+use crate::executions::{Execution, look_up};
+use crate::{MOST, SILENT, Tally};
+use futures_util::StreamExt;
 use shared::db::outbox::{self, Message};
-use shared::db::tasks::{self, SilentTask};
+use shared::db::tasks::{self, UnfinishedTask};
 use shared::domain::execution;
 use shared::domain::step::StepResult;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
-use std::time::Duration;
+use std::pin::pin;
 
-/// Gives up the tasks that have been silent for so long and whose execution is over. Returns how many.
-pub(crate) async fn give_up_dead(app: &App, silent_for: Duration) -> StepResult<usize> {
-    let Some(machine) = app.config.maintenance_state_machine_arn.as_deref() else { return Ok(0) };
-    let connection = app.db.connection().await?;
-    let silent = tasks::find_silent(&connection, silent_for).await?;
-    drop(connection);
-    let mut given_up = 0;
-    for task in silent {
-        let Some(why) = find_end(app, machine, &task).await? else { continue };
-        let connection = app.db.connection().await?;
-        let Some(promises) = tasks::give_up(&connection, task.task, &why).await? else { continue };
-        drop(connection);
-        deliver(app, promises).await;
-        given_up += 1;
+/// Gives up the tasks whose execution is over.
+pub(crate) async fn give_up_dead(app: &App, tally: &mut Tally) {
+    let Some(machine) = app.config.maintenance_state_machine_arn.as_deref() else { return };
+    let unfinished = async { tasks::take_unfinished(&app.db.connection().await?, SILENT, MOST).await };
+    let unfinished = tally.list("unfinished tasks", unfinished.await);
+    let arn =
+        |task: &UnfinishedTask| execution::arn(machine, &execution::name_of_task(task.action, task.task));
+    let mut looked_up = pin!(look_up(app, unfinished, |task| Some(arn(task))));
+    while let Some((task, execution)) = looked_up.next().await {
+        tally.add(task.task, give_up(app, &task, execution).await);
     }
-    Ok(given_up)
 }
 
-/// How the task's execution ended, if it has.
-async fn find_end(app: &App, machine: &str, task: &SilentTask) -> StepResult<Option<String>> {
-    let execution = execution::arn(machine, &execution::name_of_task(task.action, task.task));
-    Ok(match executions::find(app, &execution).await {
-        Execution::Ended(how) => Some(how),
-        Execution::Gone => {
-            let start = Message::StartMaintenance { task: task.task, action: task.action };
-            let on_its_way = outbox::is_on_its_way(&app.db.connection().await?, task.job, &start).await?;
-            (!on_its_way).then(|| "its execution is gone".to_owned())
-        }
-        Execution::Going => None,
-    })
+/// Gives the task up, if its execution is over.
+async fn give_up(app: &App, task: &UnfinishedTask, execution: Execution) -> StepResult<bool> {
+    let why = match execution {
+        Execution::Going => return Ok(false),
+        Execution::Ended(how) => how,
+        Execution::Gone if is_starting(app, task).await? => return Ok(false),
+        Execution::Gone => "its execution is gone".to_owned(),
+    };
+    let connection = app.db.connection().await?;
+    let given_up = tasks::give_up(&connection, task.task, &why).await?;
+    drop(connection);
+    let Some(promises) = given_up else { return Ok(false) };
+    deliver(app, promises).await;
+    Ok(true)
+}
+
+/// Whether the outbox starts its execution, or did so only now.
+async fn is_starting(app: &App, task: &UnfinishedTask) -> StepResult<bool> {
+    let start = Message::StartMaintenance { task: task.task, action: task.action };
+    Ok(outbox::is_on_its_way(&app.db.connection().await?, task.job, &start).await?)
 }

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{self, Job, ValidatedCounts};
+use shared::db::progress::Watch;
 use shared::db::{Connection, Database, files};
 use shared::domain::ids::JobId;
 use shared::domain::late::is_too_late;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepResult};
+use shared::domain::token::{TaskToken, TokenOrder};
 use shared::lambda::deliver::deliver;
 use shared::lambda::{App, Budget};
 use std::time::Duration;
@@ -27,6 +29,9 @@ pub struct Input {
     pub attempt: i32,
     #[serde(default)]
     pub task_token: Option<String>,
+    /// Which call of the waiting state brings the token.
+    #[serde(default)]
+    pub token_order: Option<TokenOrder>,
 }
 
 /// The decision, or that the job waits.
@@ -63,17 +68,19 @@ pub struct MarkTotals {
 
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
-    let Input { job_id, attempt, task_token } = input;
+    let Input { job_id, attempt, task_token, token_order: order } = input;
     let Some(token) = task_token else {
         return validate(&app.db, job_id, attempt, budget.left()).await.map(Output::Validated);
     };
-    let promises = wait::await_approval(&app.db, job_id, attempt, &token).await?;
+    let token = TaskToken { token: &token, order };
+    let promises = wait::await_approval(&app.db, job_id, attempt, token).await?;
     deliver(&app, promises).await;
     Ok(Output::Waiting { job_id, status: Status::AwaitingApproval })
 }
 
 async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duration) -> StepResult<Validation> {
     let (job, marked) = begin(db, job_id, attempt).await?;
+    let _watch = Watch::of_step(db, &job, None);
     let findings = match recheck::recheck(db, &job, &marked, time_left).await? {
         Recheck::Done(findings) => findings,
         Recheck::StagingLost(found) => return Err(jobs::lose_staging(db, job_id, attempt, &found).await),

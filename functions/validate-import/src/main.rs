@@ -1,6 +1,6 @@
-//! Serves `validate-import`. Two connections: each looks at half of the chunks.
+//! Serves `validate-import`. Three connections: two look at half of the chunks each, one beats.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, validate_import::handle).await
+    shared::lambda::serve_step(3, validate_import::handle).await
 }

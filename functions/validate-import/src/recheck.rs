@@ -24,7 +24,7 @@ pub(crate) struct Findings {
     pub(crate) errors: Vec<String>,
 }
 
-/// Looks at all chunks, half of them on each of the two connections.
+/// Looks at all chunks, half of them on each of two connections.
 pub(crate) async fn recheck(
     db: &Database,
     job: &Job,

@@ -4,7 +4,7 @@ use crate::Verification;
 use serde_json::json;
 use shared::db::jobs::{self, Identities, Inserted, Job};
 use shared::db::{Database, Limits, Transaction, codes, tasks};
-use shared::domain::ids::{JobId, TaskId};
+use shared::domain::ids::TaskId;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use std::time::Duration;
@@ -12,15 +12,14 @@ use std::time::Duration;
 /// Counts, compares, and keeps what was found. With a task, the same transaction ends it with that result.
 pub(crate) async fn verify(
     db: &Database,
-    job_id: JobId,
+    job: &Job,
     task: Option<TaskId>,
     time_left: Duration,
 ) -> StepResult<Verification> {
+    let expected = find_expected(job)?;
     let mut connection = db.connection().await?;
-    let job = jobs::get(&connection, job_id).await?;
-    let expected = find_expected(&job)?;
     let tx = connection.begin("verify", Limits::bulk(time_left)).await?;
-    let outcome = count_and_record(&tx, &job, expected, task).await;
+    let outcome = count_and_record(&tx, job, expected, task).await;
     tx.settle(outcome).await
 }
 

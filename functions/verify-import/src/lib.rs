@@ -5,9 +5,12 @@ mod count;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shared::db::jobs::{self, Job};
+use shared::db::progress::Watch;
 use shared::db::tasks::{self, TaskState};
-use shared::db::{DbResult, codes, jobs};
+use shared::db::{Database, DbResult, codes};
 use shared::domain::ids::{JobId, TaskId};
+use shared::domain::status::Status;
 use shared::domain::step::{StepResult, list_causes};
 use shared::domain::task::Action;
 use shared::lambda::task::{Caught, give_up};
@@ -63,7 +66,10 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
     if let Some(result) = find_result(&app, task_id).await? {
         return Ok(Output::VerifiedBefore(result));
     }
-    let verification = count::verify(&app.db, job_id, task_id, budget.left()).await?;
+    let job = jobs::get(&app.db.connection().await?, job_id).await?;
+    let watch = watch(&app.db, &job, task_id);
+    let verification = count::verify(&app.db, &job, task_id, budget.left()).await?;
+    drop(watch);
     if !verification.verified {
         error!(%job_id, problems = ?verification.problems, "verification failed");
     }
@@ -72,6 +78,14 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
         tidy_up(&app, job_id, budget).await;
     }
     Ok(Output::Verified(verification))
+}
+
+/// Beats for the task, or for the import that is about to be completed.
+fn watch(db: &Database, job: &Job, task: Option<TaskId>) -> Option<Watch> {
+    match task {
+        Some(task) => Some(Watch::of_task(db, task, None)),
+        None => (job.status == Status::Processing).then(|| Watch::of_step(db, job, None)),
+    }
 }
 
 /// Keeps the next marking an index-only scan, and counts what the merchant has now. Nothing depends on it.

@@ -1,4 +1,5 @@
-//! The pool of connections. One for an HTTP function, two for a long step: one works, one watches.
+//! The pool of connections. One for an HTTP function, two for a long step: one works, one watches. A
+//! step that works on two connections has three.
 
 use super::connection::Connection;
 use super::error::{DbError, DbResult};

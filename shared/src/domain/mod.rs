@@ -23,4 +23,5 @@ pub mod source;
 pub mod status;
 pub mod step;
 pub mod task;
+pub mod token;
 pub mod warning;

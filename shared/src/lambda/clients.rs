@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The longest call of Step Functions or EventBridge, with its repetitions.
-const LONGEST_CALL: Duration = Duration::from_secs(5);
+pub const LONGEST_CALL: Duration = Duration::from_secs(5);
 
 /// Clients that are made when they are first asked for, so that a function carries and starts only those it uses.
 #[derive(Clone)]

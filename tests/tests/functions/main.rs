@@ -77,9 +77,15 @@ mod outbox {
     mod delivery;
     mod giving_up;
 }
+mod liveness {
+    mod beats;
+    mod tokens;
+}
 mod sweep {
+    mod dead_executions;
     mod idempotency_keys;
     mod retention;
+    mod turns;
     mod unfinished_work;
 }
 mod import {

@@ -1,5 +1,5 @@
 //! Runs the sweep before its schedule does, when an import of an earlier stack still holds the merchant's lease. The
-//! sweep closes such an import after two minutes without a heartbeat.
+//! sweep closes such an import if its execution is over, once it has been silent for 45 seconds.
 
 use std::time::Duration;
 

@@ -108,7 +108,7 @@ impl<'a> Watch<'a> {
                     line.clear();
                     say::line(
                         "Waiting for another import of this merchant. If it belongs to a stack that was stopped, \
-                         the sweep closes it after two minutes without a heartbeat.",
+                         the sweep closes it within two minutes.",
                     );
                 }
                 // A failure only costs time, because the sweep also runs on a schedule.

@@ -5,18 +5,23 @@ use super::{Job, statements as sql};
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::guarded::Guarded;
+use crate::db::statement::Binds;
 use crate::db::transaction::Transaction;
 use crate::domain::ids::JobId;
+use crate::domain::token::TaskToken;
 
-/// Gives a pending job its place in line; with a token it sleeps there. `false`: it has the lease already, or is not pending any
-/// more. Call under the line's lock.
+/// Gives a pending job its place in line; with a token it sleeps there. `false`: it has the lease already, is not pending any
+/// more, or a later call has brought a token. Call under the line's lock.
 pub async fn join_line(
     on: &dyn Session,
     job: &Job,
     split_points: Option<&[String]>,
-    token: Option<&str>,
+    token: Option<TaskToken<'_>>,
 ) -> DbResult<bool> {
-    sql::JOIN_LINE.run_guarded(on, &[&job.id, &job.attempt, &split_points, &token]).await
+    let (entered_at, retry_count) = token.map(|token| token.order_columns()).unwrap_or_default();
+    let token = token.map(|token| token.token);
+    let binds: &Binds<'_> = &[&job.id, &job.attempt, &split_points, &token, &entered_at, &retry_count];
+    sql::JOIN_LINE.run_guarded(on, binds).await
 }
 
 /// `pending -> loading` with the merchant's lease. `false`: another job has it, or is first in line. Call under the line's lock.

@@ -28,7 +28,7 @@ pub use steps::{
     find_identities, lose_staging, mark_again, record_inserted, record_verified, replace_token,
     save_validation,
 };
-pub use sweep::{SilentJob, add_note, expire_staging, find_overdue, find_silent, find_stale_staging};
+pub use sweep::{UnfinishedJob, add_note, expire_staging, take_overdue, take_stale_staging, take_unfinished};
 pub use view::{Counts, FileTotals, Filter, JobView, Position, Share, find_view, list_views};
 
 pub(super) use statements::STATEMENTS;
@@ -43,6 +43,7 @@ use crate::domain::phase::Phase;
 use crate::domain::source::{Options, SourceInfo};
 use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
+use crate::domain::token::TokenOrder;
 use statements as sql;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
@@ -91,6 +92,8 @@ pub struct Job {
     pub execution_arn: Option<String>,
     /// The token of the execution that waits for an approval or in line for the merchant.
     pub task_token: Option<String>,
+    /// Which call brought the latest token.
+    pub token_order: Option<TokenOrder>,
     /// Staged rows.
     pub staged: Option<i64>,
     /// Rows that are no duplicate.
@@ -143,6 +146,10 @@ impl Job {
             blocked: row.get("blocked"),
             execution_arn: row.get("execution_arn"),
             task_token: row.get("task_token"),
+            token_order: row
+                .get::<_, Option<_>>("token_entered_at")
+                .zip(row.get("token_retry_count"))
+                .map(|(entered_at, retry_count)| TokenOrder { entered_at, retry_count }),
             staged: row.get("staged"),
             clean: row.get("total_codes_to_insert"),
             clean_checksum: row.get("clean_checksum"),
@@ -170,6 +177,11 @@ impl Job {
     /// Whether this attempt may load files.
     pub fn may_load(&self, attempt: i32) -> bool {
         self.attempt == attempt && self.status == Status::Loading && !self.cancel_requested
+    }
+
+    /// Whether the job has the token of a later call of its waiting state, or this very one: then nobody awaits the call's answer.
+    pub fn is_overtaken(&self, attempt: i32, by: Option<TokenOrder>) -> bool {
+        self.attempt == attempt && self.token_order.is_some() && self.token_order >= by
     }
 
     /// Why a step that expected `expected` in `attempt` may not write.

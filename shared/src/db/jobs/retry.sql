@@ -4,7 +4,7 @@
 WITH job AS (
     UPDATE onceload.codes_import_jobs
        SET status = 'loading', phase = 'retrying', attempt = attempt + 1, leased = true, execution_arn = NULL,
-           task_token = NULL, cancel_requested_at = NULL, finished_at = NULL, error_message = NULL,
+           task_token = NULL, token_entered_at = NULL, token_retry_count = NULL, cancel_requested_at = NULL, finished_at = NULL, error_message = NULL,
            validation_errors = '[]', validation_passed = NULL, blocked = false, accept_duplicates = false,
            approved_at = NULL, approved_by = NULL, asked_at = NULL, restage_count = 0, recheck_count = 0,
            records = NULL, staged = NULL, rejected = NULL, skipped = NULL, internal_duplicates = NULL,

@@ -46,12 +46,12 @@ statements! {
     ROLLED_BACK = "rolled_back";
     SET_SOURCE = "set_source";
     SET_SPLIT_POINTS = "set_split_points";
-    SILENT = "silent";
     STAGING_CREATED = "staging_created";
     STAGING_LOST = "staging_lost";
     STALE_STAGING = "stale_staging";
     SUPERSEDE = "supersede";
     TAKE_LEASE = "take_lease";
+    UNFINISHED = "unfinished";
     VALIDATED = "validated";
     VALIDATING = "validating";
     VERIFIED = "verified";

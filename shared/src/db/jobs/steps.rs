@@ -7,6 +7,7 @@ use crate::db::pool::Database;
 use crate::domain::ids::JobId;
 use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind};
+use crate::domain::token::TaskToken;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -104,14 +105,27 @@ pub async fn save_validation(
 }
 
 /// `validating -> awaiting_approval` with the token that wakes the execution. The merchant's lease goes to the next in line.
-/// `false`: somebody else decided.
-pub async fn await_approval(on: &dyn Session, job: JobId, attempt: i32, token: &str) -> DbResult<bool> {
-    sql::AWAIT_APPROVAL.run_guarded(on, &[&job, &attempt, &token]).await
+/// `false`: somebody else decided, or a later call has brought a token.
+pub async fn await_approval(
+    on: &dyn Session,
+    job: JobId,
+    attempt: i32,
+    token: TaskToken<'_>,
+) -> DbResult<bool> {
+    let (entered_at, retry_count) = token.order_columns();
+    sql::AWAIT_APPROVAL.run_guarded(on, &[&job, &attempt, &token.token, &entered_at, &retry_count]).await
 }
 
-/// Keeps a new token for a job that was approved while its waiting task was repeated. `false`: it was not.
-pub async fn replace_token(on: &dyn Session, job: JobId, attempt: i32, token: &str) -> DbResult<bool> {
-    sql::REPLACE_TOKEN.run_guarded(on, &[&job, &attempt, &token]).await
+/// Keeps a new token for a job that was approved while its waiting task was repeated. `false`: it was not, or a later call has
+/// brought a token.
+pub async fn replace_token(
+    on: &dyn Session,
+    job: JobId,
+    attempt: i32,
+    token: TaskToken<'_>,
+) -> DbResult<bool> {
+    let (entered_at, retry_count) = token.order_columns();
+    sql::REPLACE_TOKEN.run_guarded(on, &[&job, &attempt, &token.token, &entered_at, &retry_count]).await
 }
 
 /// The last statement of the insert: it decides whether the codes are in. `false`: cancelled, superseded, or inserted

@@ -6,23 +6,24 @@ use crate::db::error::DbResult;
 use crate::domain::ids::JobId;
 use std::time::Duration;
 
-/// A job that an execution should be working on, and that has been silent for a while.
+/// A job that an execution should be working on, or waiting for.
 #[derive(Debug, Clone)]
-pub struct SilentJob {
+pub struct UnfinishedJob {
     /// The job.
     pub job: JobId,
     /// Its attempt.
     pub attempt: i32,
-    /// The execution that should be working on it.
+    /// The execution that has opened it.
     pub execution_arn: Option<String>,
 }
 
-/// Jobs that have been silent for at least this long.
-pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<Vec<SilentJob>> {
-    let rows = sql::SILENT.all(on, &[&for_at_least.as_secs_f64()]).await?;
+/// Takes the jobs whose executions are to be looked up now, the most urgent first: all that hold a merchant or a user and have
+/// been silent for at least `silent`, and up to `most` each of those that beat and of those that wait, in turn.
+pub async fn take_unfinished(on: &dyn Session, silent: Duration, most: i64) -> DbResult<Vec<UnfinishedJob>> {
+    let rows = sql::UNFINISHED.all(on, &[&silent.as_secs_f64(), &most]).await?;
     Ok(rows
         .iter()
-        .map(|row| SilentJob {
+        .map(|row| UnfinishedJob {
             job: JobId(row.get("id")),
             attempt: row.get("attempt"),
             execution_arn: row.get("execution_arn"),
@@ -30,14 +31,14 @@ pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<V
         .collect())
 }
 
-/// Jobs, with their attempts, that have waited for an approval for longer than this.
-pub async fn find_overdue(on: &dyn Session, after: Duration) -> DbResult<Vec<(JobId, i32)>> {
+/// Takes jobs, with their attempts, that have waited for an approval for longer than this.
+pub async fn take_overdue(on: &dyn Session, after: Duration) -> DbResult<Vec<(JobId, i32)>> {
     let rows = sql::OVERDUE.all(on, &[&after.as_secs_f64()]).await?;
     Ok(rows.iter().map(|row| (JobId(row.get("id")), row.get("attempt"))).collect())
 }
 
-/// Jobs that ended more than `days` ago and whose staging was not cleared.
-pub async fn find_stale_staging(on: &dyn Session, days: i32) -> DbResult<Vec<JobId>> {
+/// Takes jobs that ended more than `days` ago and whose staging was not cleared.
+pub async fn take_stale_staging(on: &dyn Session, days: i32) -> DbResult<Vec<JobId>> {
     let rows = sql::STALE_STAGING.all(on, &[&days]).await?;
     Ok(rows.iter().map(|row| JobId(row.get("id"))).collect())
 }

@@ -7,7 +7,7 @@ mod run;
 pub use ask::{ActiveTask, ask_export, ask_rollback, ask_verify, find_active, promise_start};
 pub use exports::{Export, export_at_close, list_exports};
 pub use run::{
-    SilentTask, Task, TaskState, begin_step, delete_replaced, fence, find_silent, finish, give_up, reports,
+    Task, TaskState, UnfinishedTask, begin_step, delete_replaced, fence, finish, give_up, reports, take_unfinished,
 };
 
 use super::statement::statements;
@@ -26,5 +26,5 @@ statements! {
     FIND = "find";
     FINISH = "finish";
     GIVE_UP = "give_up";
-    SILENT = "silent";
+    UNFINISHED = "unfinished";
 }

@@ -1,6 +1,6 @@
 //! Carrying a task out: reading it, the fence that its execution works behind, and its end.
 
-use super::{DELETE_REPLACED, FENCE, FIND, FINISH, GIVE_UP, SILENT};
+use super::{DELETE_REPLACED, FENCE, FIND, FINISH, GIVE_UP, UNFINISHED};
 use crate::db::connection::Session;
 use crate::db::error::{DbError, DbResult};
 use crate::db::outbox::Promises;
@@ -108,9 +108,9 @@ pub async fn give_up(on: &dyn Session, id: TaskId, why: &str) -> DbResult<Option
     }
 }
 
-/// A task that an execution should be working on, and that has been silent for a while.
+/// A task that an execution should be working on.
 #[derive(Debug, Clone)]
-pub struct SilentTask {
+pub struct UnfinishedTask {
     /// The task.
     pub task: TaskId,
     /// The import that it is about.
@@ -119,19 +119,20 @@ pub struct SilentTask {
     pub action: Action,
 }
 
-/// Tasks that have been silent for at least so long.
-pub async fn find_silent(on: &dyn Session, for_at_least: Duration) -> DbResult<Vec<SilentTask>> {
-    let mut silent = Vec::new();
-    for row in SILENT.all(on, &[&for_at_least.as_secs_f64()]).await? {
+/// Takes the tasks whose executions are to be looked up now, the most urgent first: all rollbacks that have been silent for at
+/// least `silent`, and up to `most` others, in turn.
+pub async fn take_unfinished(on: &dyn Session, silent: Duration, most: i64) -> DbResult<Vec<UnfinishedTask>> {
+    let mut tasks = Vec::new();
+    for row in UNFINISHED.all(on, &[&silent.as_secs_f64(), &most]).await? {
         let action: &str = row.get("action");
-        silent.push(SilentTask {
+        tasks.push(UnfinishedTask {
             task: TaskId(row.get("id")),
             job: JobId(row.get("job_id")),
             action: Action::by_name(action)
-                .ok_or_else(|| DbError::defect(SILENT.name, format!("`{action}` is no action")))?,
+                .ok_or_else(|| DbError::defect(UNFINISHED.name, format!("`{action}` is no action")))?,
         });
     }
-    Ok(silent)
+    Ok(tasks)
 }
 
 /// Deletes at most `batch` tasks that a later one has replaced, a week after their end. Returns how many.

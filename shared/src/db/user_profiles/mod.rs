@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 statements! {
     "user_profiles":
-    BEAT = "beat";
     HOLD = "hold";
     LOCK = "lock";
     SHOW = "show";

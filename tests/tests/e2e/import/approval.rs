@@ -47,6 +47,11 @@ async fn an_approval_needs_confirmation_count_and_membership() {
     assert_eq!(merchant.import(&job).await["status"], json!("awaiting_approval"));
     assert_eq!(merchant.count_codes().await, 0);
 
+    let order = format!(
+        "SELECT token_entered_at BETWEEN created_at AND now() AND token_retry_count = 0
+           FROM onceload.codes_import_jobs WHERE id = '{job}'"
+    );
+    assert_eq!(value(&merchant.db, &order).await, "t", "the state machine says which call brought the token");
     let (first, second) = tokio::join!(merchant.approve(&job, 50), merchant.approve(&job, 50));
     assert_eq!((first.status, second.status), (202, 202), "a repeated approval gets the same response");
     assert_eq!(merchant.approve(&job, 50).await.status, 202);

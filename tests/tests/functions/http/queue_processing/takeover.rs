@@ -141,6 +141,40 @@ async fn an_insert_that_is_superseded_writes_nothing() {
     assert_eq!(world.read_status(first).await, "failed");
 }
 
+/// No step of a live import is silent for fifteen minutes, however long its statement takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_marks_validates_or_verifies_is_not_superseded() {
+    let world = World::new().await;
+    let key = world.upload("a.csv", "code\nA\n");
+    let first = expect_job(&start(&world, &[&key]).await);
+    let mut run = Run::of_job(&world.app, first, 1);
+    run.until(State::PlanChunks).await.expect(State::PlanChunks);
+    let bucket = world.first_bucket(first).await;
+    for (state, table) in [
+        (State::MarkDuplicates, bucket.as_str()),
+        (State::Validate, &bucket),
+        (State::Verify, "onceload.codes"),
+    ] {
+        if state == State::Verify {
+            run.until(State::InsertCodes).await.expect(State::InsertCodes);
+            run.approve(&world.actor).await;
+        }
+        run.until(state).await.expect(state);
+        let held = world.hold_reads(table).await;
+        let mut working = Run { app: world.app_with_pool(3), ..run.clone() };
+        let (stepped, ()) = tokio::join!(working.step(), async {
+            held.wait_for_reader(&world).await;
+            backdate_heartbeats(&world, first, 20).await;
+            world.wait_for_beats("onceload.codes_import_jobs", &first.to_string()).await;
+            assert_held(&start(&world, &[&key]).await, first);
+            held.release().await;
+        });
+        run = Run { app: world.app.clone(), at: stepped.unwrap(), ..working };
+    }
+    run.until(State::Done).await.expect(State::Done);
+    assert_eq!(world.count_codes().await, 1);
+}
+
 /// A silent import blocks the line until somebody supersedes it. The new import takes its lease over, and the line goes on after.
 #[tokio::test(flavor = "multi_thread")]
 async fn superseding_takes_the_lease_over_before_those_in_line() {
