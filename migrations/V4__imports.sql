@@ -5,7 +5,7 @@ CREATE TABLE onceload.codes_import_jobs (
     merchant_id          uuid        NOT NULL REFERENCES onceload.merchants,
     status               text        NOT NULL DEFAULT 'pending',
     phase                text        NOT NULL DEFAULT 'registered', -- finer than status, for people
-    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry, mend, supersede, StagingLost
+    attempt              integer     NOT NULL DEFAULT 1,           -- fencing token: rises on retry, mend, supersede, StagingLost, unheard approval
     -- Holds the merchant's lease: one job of a merchant at a time may (unique index below).
     leased               boolean     NOT NULL DEFAULT false,
     created_at           timestamptz NOT NULL DEFAULT now(),
@@ -17,6 +17,9 @@ CREATE TABLE onceload.codes_import_jobs (
     approved_at          timestamptz,
     asked_at             timestamptz,                              -- a person was told that the merchant is busy: the lease is kept for them
     approved_by          uuid        REFERENCES onceload.users,
+    -- The approval is for these codes: it stands while the same ones are clean, and is void once others are.
+    approved_clean       bigint,
+    approved_checksum    bigint,
     inserted_at          timestamptz,                              -- the codes are in, whatever happens after
     completed_at         timestamptz,
     rolled_back_at       timestamptz,
@@ -79,8 +82,13 @@ CREATE TABLE onceload.codes_import_jobs (
     CONSTRAINT codes_import_jobs_in_line CHECK (
         phase <> 'waiting_for_merchant'
         OR (NOT leased AND (status = 'pending' OR (status = 'awaiting_approval' AND approved_at IS NOT NULL)))),
+    CONSTRAINT codes_import_jobs_approved CHECK (
+        (approved_at IS NULL) = (approved_clean IS NULL) AND (approved_at IS NULL) = (approved_checksum IS NULL)),
+    -- What is inserted is what was approved.
     CONSTRAINT codes_import_jobs_processing_is_approved CHECK (
-        status <> 'processing' OR (approved_at IS NOT NULL AND total_codes_to_insert > 0)),
+        status <> 'processing'
+        OR (approved_at IS NOT NULL AND total_codes_to_insert > 0
+            AND (approved_clean, approved_checksum) IS NOT DISTINCT FROM (total_codes_to_insert, clean_checksum))),
     CONSTRAINT codes_import_jobs_completed CHECK (
         (status IN ('completed', 'rolled_back')) = (completed_at IS NOT NULL)),
     CONSTRAINT codes_import_jobs_completed_counted CHECK (completed_at IS NULL OR codes_inserted IS NOT NULL),
@@ -117,6 +125,8 @@ CREATE INDEX codes_import_jobs_status_time ON onceload.codes_import_jobs (status
 CREATE INDEX codes_import_jobs_stale_staging ON onceload.codes_import_jobs (finished_at) WHERE staging_cleared_at IS NULL;
 -- What the sweep looks through.
 CREATE INDEX codes_import_jobs_unfinished ON onceload.codes_import_jobs (created_at) WHERE finished_at IS NULL;
+CREATE INDEX codes_import_jobs_unverified ON onceload.codes_import_jobs (finished_at)
+    WHERE status = 'completed' AND verification IS NULL AND inserted_at IS NOT NULL;
 CREATE INDEX codes_import_jobs_created_by ON onceload.codes_import_jobs (created_by, created_at DESC);
 
 -- A CHECK sees one version of a row; the edges of the state machine need both.
@@ -139,7 +149,10 @@ BEGIN
         'awaiting_approval>failed', 'awaiting_approval>cancelled',
         'processing>completed', 'processing>checking', 'processing>loading',
         'processing>failed', 'processing>cancelled',
-        'completed>rolled_back', 'failed>loading'])) THEN
+        'completed>rolled_back', 'failed>loading']))
+        -- Without a person only where the approval that they gave before stands.
+        AND NOT (OLD.status = 'validating' AND NEW.status = 'processing' AND coalesce(
+            (OLD.approved_clean, OLD.approved_checksum) = (NEW.total_codes_to_insert, NEW.clean_checksum), false)) THEN
         RAISE EXCEPTION 'job %: % may not become %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation', CONSTRAINT = 'codes_import_jobs_transition';
     END IF;

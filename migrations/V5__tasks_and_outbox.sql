@@ -13,6 +13,7 @@ CREATE TABLE onceload.import_tasks (
     claimed       text,                                  -- of a rollback: what becomes of codes that were claimed since
     status        text        NOT NULL DEFAULT 'active',
     result        jsonb,                                 -- what it came to; of an export, its files
+    error_type    text,                                  -- the errorType that its step failed with; null: its execution is gone
     error_message text,
     CONSTRAINT import_tasks_action CHECK (action IN ('rollback', 'verify', 'export')),
     CONSTRAINT import_tasks_kind CHECK (

@@ -186,7 +186,11 @@ impl Run {
             State::Validate => {
                 let validation = self.validate().await?;
                 self.clean = validation["total_clean_codes"].as_i64().expect("total_clean_codes");
-                Ok(if self.clean == 0 { State::CloseEmpty } else { State::WaitForApproval })
+                Ok(match (self.clean, validation["approval_stands"].as_bool().expect("approval_stands")) {
+                    (0, _) => State::CloseEmpty,
+                    (_, true) => State::InsertCodes,
+                    (_, false) => State::WaitForApproval,
+                })
             }
             State::WaitForApproval => self.await_approval().await.map(|_| State::InsertCodes),
             State::InsertCodes => self.insert().await.map(|_| State::Verify),

@@ -145,6 +145,19 @@ impl World {
         self.db.column(&format!("SELECT kind FROM onceload.outbox WHERE job_id = '{job}' ORDER BY id")).await
     }
 
+    /// Empties the staging of all imports, as crash recovery does with unlogged tables.
+    pub async fn lose_staging(&self) {
+        let tables = self
+            .db
+            .column(
+                "SELECT format('onceload_staging.%I', relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                  WHERE nspname = 'onceload_staging' AND relkind = 'r'",
+            )
+            .await;
+        assert!(!tables.is_empty());
+        self.db.exec(&format!("TRUNCATE {}", tables.join(", "))).await;
+    }
+
     /// How many rows the job has in staging.
     pub async fn count_staged(&self, job: JobId) -> i64 {
         self.db.int(&format!("SELECT count(*) FROM onceload.codes_check_temp('{job}')")).await

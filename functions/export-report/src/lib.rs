@@ -5,6 +5,7 @@
 mod columns;
 mod marks;
 mod rejects;
+mod restage;
 mod staged;
 
 use marks::Rows;

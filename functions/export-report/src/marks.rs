@@ -4,6 +4,7 @@ use shared::db::jobs::{self, Job};
 use shared::db::staging::export::Bucket;
 use shared::db::{Session, chunks};
 use shared::domain::ids::JobId;
+use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 
 /// Which rows of staging.
@@ -37,7 +38,7 @@ impl Part {
 /// The marks of a job.
 #[derive(Debug, Clone)]
 pub(crate) struct Marks {
-    job: Job,
+    pub job: Job,
     /// Its buckets, in order.
     pub parts: Vec<Part>,
 }
@@ -71,7 +72,7 @@ impl Marks {
         let job = jobs::get(on, job).await?;
         let states = chunks::list(on, &job).await?;
         if !job.staging_created || states.is_empty() || states.iter().any(|state| !state.is_marked()) {
-            return Err(lose(job.id, "it was cleared, or is not marked"));
+            return Err(lose(&job, "it was cleared, or is not marked"));
         }
         let mut parts: Vec<Part> = Vec::new();
         for state in states {
@@ -112,7 +113,7 @@ impl Marks {
             return Ok(());
         }
         self.check_unchanged(on).await?;
-        Err(lose(self.job.id, &format!("bucket {} gave {read} rows, {expected} were committed", part.number)))
+        Err(lose(&self.job, &format!("bucket {} gave {read} rows, {expected} were committed", part.number)))
     }
 
     /// Checks that the job was not marked or inserted since. `Transient` if it was: the export begins anew.
@@ -127,11 +128,36 @@ impl Marks {
 
     /// The error for a table that is gone.
     pub(crate) fn lose_table(&self) -> StepError {
-        lose(self.job.id, "a table is gone")
+        lose(&self.job, "a table is gone")
+    }
+
+    /// Whether lost staging can be made again from the files and from what was inserted. A late duplicate can't be told from one that
+    /// was marked, because neither is among the codes of the import.
+    pub(crate) fn can_be_made_again(&self) -> bool {
+        self.job.status == Status::Completed && self.job.inserted.is_none_or(|inserted| inserted.late == 0)
+    }
+
+    /// The error for staging that can't be made again.
+    pub(crate) fn refuse(&self, why: &str) -> StepError {
+        lose(
+            &self.job,
+            &format!("a restart of the database has emptied it, and it can't be made again: {why}"),
+        )
     }
 }
 
-fn lose(job: JobId, found: &str) -> StepError {
-    let message = format!("staging of job {job} is not there ({found}): nothing can be exported from it");
+/// Says what is missing and what to do.
+fn lose(job: &Job, found: &str) -> StepError {
+    let remedy = match job.status {
+        Status::AwaitingApproval => {
+            "Approve the import: it loads its files again, and exports what it does not insert"
+        }
+        Status::Failed => "Retry the import: it loads its files again",
+        _ => "The codes are not concerned; the files still hold every row",
+    };
+    let message = format!(
+        "staging of job {} is not there ({found}): nothing can be exported from it. {remedy}",
+        job.id
+    );
     StepError::new(StepErrorKind::StagingLost, message)
 }

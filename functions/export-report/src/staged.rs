@@ -1,7 +1,9 @@
-//! Exports duplicates, or every row with its status: from staging, bucket by bucket, each in a short transaction.
+//! Exports duplicates, or every row with its status: from staging, bucket by bucket, each in a short transaction. Staging that a
+//! restart of the server has emptied is made again first.
 
 use crate::File;
 use crate::marks::{Marks, Part, Rows};
+use crate::restage::restage;
 use shared::csv::text::write_record;
 use shared::db::progress::Watch;
 use shared::db::staging::export::{copy_duplicates, copy_report};
@@ -37,13 +39,13 @@ pub(crate) async fn export(
         Rows::Duplicates => "duplicates.csv.gz",
         Rows::All => "report.csv.gz",
     };
-    let mut upload = GzipUpload::new(app.objects(), format!("{}{name}", task.reports()));
-    let written = match write(&mut connection, &marks, rows, &mut upload, watch, budget).await {
-        Ok(written) => written,
-        Err(error) => {
-            upload.abort().await;
-            return Err(error);
+    let key = format!("{}{name}", task.reports());
+    let (written, upload) = match upload(app, &mut connection, &marks, rows, &key, watch, budget).await {
+        Err(error) if error.kind == StepErrorKind::StagingLost && marks.can_be_made_again() => {
+            restage(app, &mut connection, &marks, watch, budget).await?;
+            upload(app, &mut connection, &marks, rows, &key, watch, budget).await?
         }
+        uploaded => uploaded?,
     };
     let closed = upload.close().await?;
     if let Err(error) = fence(&connection, &marks, task).await {
@@ -53,6 +55,26 @@ pub(crate) async fn export(
     let stored = closed.publish().await?;
     let file = File { key: stored.key, name: name.to_owned(), rows: written, bytes: stored.bytes };
     Ok((written, vec![file]))
+}
+
+/// Uploads the file, all but its end. Returns how many rows it has.
+async fn upload(
+    app: &App,
+    connection: &mut Connection,
+    marks: &Marks,
+    rows: Rows,
+    key: &str,
+    watch: &Watch,
+    budget: Budget,
+) -> StepResult<(i64, GzipUpload)> {
+    let mut upload = GzipUpload::new(app.objects(), key.to_owned());
+    match write(connection, marks, rows, &mut upload, watch, budget).await {
+        Ok(written) => Ok((written, upload)),
+        Err(error) => {
+            upload.abort().await;
+            Err(error)
+        }
+    }
 }
 
 async fn write(

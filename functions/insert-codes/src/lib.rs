@@ -56,6 +56,9 @@ async fn insert(db: &Database, input: Input, time_left: Duration) -> StepResult<
     if let (Some(done), true) = (job.inserted, job.attempt == attempt) {
         return Ok(done);
     }
+    if !jobs::begin_inserting(&connection, job_id, attempt).await? {
+        return Err(jobs::explain_refusal(&connection, job_id, attempt, Status::Processing).await);
+    }
     let job = jobs::expect(&connection, job_id, attempt, Status::Processing).await?;
     let watch = Watch::of_step(db, &job, Some(Part { step: "insert", number: 0 }));
     let mut ahead = SortAhead::new(db, &job);

@@ -1,6 +1,6 @@
 //! Ends imports whose execution is over without having closed them, and waits that nobody has answered in time.
 
-use crate::executions::{Execution, look_up};
+use crate::executions::look_up;
 use crate::{EXPIRY_GRACE, MOST, SILENT, Tally};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -12,6 +12,7 @@ use shared::domain::status::Status;
 use shared::domain::step::StepResult;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
+use shared::lambda::executions::Execution;
 use std::pin::pin;
 
 /// Ends the imports whose execution is over.
@@ -33,12 +34,26 @@ fn find_arn(app: &App, job: &UnfinishedJob) -> Option<String> {
 /// Ends the import, if its execution is over.
 async fn close(app: &App, job: &UnfinishedJob, execution: Execution) -> StepResult<bool> {
     let how = match execution {
-        Execution::Going => return Ok(false),
+        Execution::Going | Execution::Unknown => return Ok(false),
         Execution::Ended(how) => how,
         Execution::Gone if job.execution_arn.is_none() && is_starting(app, job).await? => return Ok(false),
         Execution::Gone => "its execution is gone".to_owned(),
     };
+    if go_on(app, job).await? {
+        return Ok(false);
+    }
     end(app, job.job, job.attempt, Status::Failed, &how).await
+}
+
+/// Starts the next attempt of an import that was approved, and whose execution was over before it heard of it.
+async fn go_on(app: &App, job: &UnfinishedJob) -> StepResult<bool> {
+    let Some(execution) = &job.execution_arn else { return Ok(false) };
+    let connection = app.db.connection().await?;
+    let next = jobs::begin_next_attempt(&connection, job.job, job.attempt, execution).await?;
+    drop(connection);
+    let Some(promises) = next else { return Ok(false) };
+    deliver(app, promises).await;
+    Ok(true)
 }
 
 /// Whether the outbox starts its execution, or did so only now.

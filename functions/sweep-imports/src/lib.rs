@@ -33,6 +33,7 @@ pub struct Output {
     pub delivered: usize,
     pub closed: usize,
     pub given_up: usize,
+    pub asked_again: usize,
     pub woken: usize,
     pub expired: usize,
     pub staging_dropped: usize,
@@ -42,11 +43,12 @@ pub struct Output {
 
 /// The handler. Its input, the schedule's event, is not read.
 pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> StepResult<Output> {
-    let mut tallies: [Tally; 8] = Default::default();
-    let [closed, given_up, delivered, woken, expired, staging, rejects, uploads] = &mut tallies;
+    let mut tallies: [Tally; 9] = Default::default();
+    let [closed, given_up, asked_again, delivered, woken, expired, staging, rejects, uploads] = &mut tallies;
     // First, because they may hold a merchant.
     jobs::close_dead(&app, closed).await;
     tasks::give_up_dead(&app, given_up).await;
+    asked_again.count("verifications and exports", tasks::ask_again(&app).await);
     delivered.count("messages", outbox::deliver_all(&app, Budget::of(budget.left() / 2)).await);
     line::wake_lost(&app, woken).await;
     jobs::expire(&app, expired).await;
@@ -56,6 +58,7 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
     let output = Output {
         closed: closed.done,
         given_up: given_up.done,
+        asked_again: asked_again.done,
         delivered: delivered.done,
         woken: woken.done,
         expired: expired.done,
@@ -64,7 +67,7 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         uploads_forgotten: uploads.done,
     };
     let parts =
-        ["dead executions", "dead tasks", "outbox", "lost wake-ups", "expired waits", "staging", "rejects", "uploads"];
+        ["dead executions", "dead tasks", "asked again", "outbox", "lost wake-ups", "expired waits", "staging", "rejects", "uploads"];
     let failures: Vec<String> =
         tallies.iter().zip(parts).filter_map(|(tally, part)| tally.describe_failures(part)).collect();
     match failures.is_empty() {

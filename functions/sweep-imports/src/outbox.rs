@@ -108,5 +108,5 @@ async fn fail(app: &App, job: JobId, attempt: Option<i32>, why: &str) -> DbResul
 async fn fail_task(app: &App, task: TaskId) -> DbResult<Promises> {
     let why =
         "its execution could not be started for a day; when Step Functions answers again, ask for it again";
-    Ok(tasks::give_up(&app.db.connection().await?, task, why).await?.unwrap_or_default())
+    Ok(tasks::give_up(&app.db.connection().await?, task, None, why).await?.unwrap_or_default())
 }

@@ -1,7 +1,7 @@
 //! Gives up rollbacks, verifications and exports whose execution is over without their end being recorded, so that no
-//! merchant stays locked.
+//! merchant stays locked; and asks again for what a completed import still lacks.
 
-use crate::executions::{Execution, look_up};
+use crate::executions::look_up;
 use crate::{MOST, SILENT, Tally};
 use futures_util::StreamExt;
 use shared::db::outbox::{self, Message};
@@ -10,6 +10,7 @@ use shared::domain::execution;
 use shared::domain::step::StepResult;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
+use shared::lambda::executions::Execution;
 use std::pin::pin;
 
 /// Gives up the tasks whose execution is over.
@@ -28,13 +29,13 @@ pub(crate) async fn give_up_dead(app: &App, tally: &mut Tally) {
 /// Gives the task up, if its execution is over.
 async fn give_up(app: &App, task: &UnfinishedTask, execution: Execution) -> StepResult<bool> {
     let why = match execution {
-        Execution::Going => return Ok(false),
+        Execution::Going | Execution::Unknown => return Ok(false),
         Execution::Ended(how) => how,
         Execution::Gone if is_starting(app, task).await? => return Ok(false),
         Execution::Gone => "its execution is gone".to_owned(),
     };
     let connection = app.db.connection().await?;
-    let given_up = tasks::give_up(&connection, task.task, &why).await?;
+    let given_up = tasks::give_up(&connection, task.task, None, &why).await?;
     drop(connection);
     let Some(promises) = given_up else { return Ok(false) };
     deliver(app, promises).await;
@@ -45,4 +46,14 @@ async fn give_up(app: &App, task: &UnfinishedTask, execution: Execution) -> Step
 async fn is_starting(app: &App, task: &UnfinishedTask) -> StepResult<bool> {
     let start = Message::StartMaintenance { task: task.task, action: task.action };
     Ok(outbox::is_on_its_way(&app.db.connection().await?, task.job, &start).await?)
+}
+
+/// Asks again for verifications that are missing, and for exports of completed imports that failed. Returns how many.
+pub(crate) async fn ask_again(app: &App) -> StepResult<usize> {
+    let connection = app.db.connection().await?;
+    let promises = tasks::ask_again(&connection).await?;
+    drop(connection);
+    let asked = promises.len();
+    deliver(app, promises).await;
+    Ok(asked)
 }

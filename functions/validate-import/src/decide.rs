@@ -47,6 +47,7 @@ pub(crate) fn decide(
         errors,
         new_db_duplicates_found: findings.new_duplicates,
         blocked: exceeds(duplicates, mark.total_rows, options.max_duplicate_ratio),
+        approval_stands: false,
         mark,
     }
 }

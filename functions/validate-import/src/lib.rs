@@ -1,17 +1,17 @@
-//! Validates an import: adds its chunks up, looks at staging and production again, and decides. Called with a task token,
-//! it parks the job until a person approves.
+//! Validates an import: adds its chunks up, looks at staging and production again, and decides. Where the very codes are clean that a
+//! person has approved before, the import goes on to insert them. Called with a task token, this parks the job until a person approves.
 
 mod decide;
 mod recheck;
 mod wait;
 
-use recheck::Recheck;
+use recheck::{Findings, Recheck};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{self, Job, ValidatedCounts};
 use shared::db::progress::Watch;
-use shared::db::{Connection, Database, files};
+use shared::db::{Connection, Database, DbError, files};
 use shared::domain::ids::JobId;
 use shared::domain::late::is_too_late;
 use shared::domain::status::Status;
@@ -51,6 +51,8 @@ pub struct Validation {
     pub errors: Vec<String>,
     pub new_db_duplicates_found: i64,
     pub blocked: bool,
+    /// A person approved these very codes before staging was lost or production changed: they are inserted.
+    pub approval_stands: bool,
     pub mark: MarkTotals,
 }
 
@@ -79,7 +81,10 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
 }
 
 async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duration) -> StepResult<Validation> {
-    let (job, marked) = begin(db, job_id, attempt).await?;
+    let (job, marked) = match begin(db, job_id, attempt).await? {
+        Begun::ToDo(job, marked) => (*job, marked),
+        Begun::Before(validation) => return Ok(validation),
+    };
     let _watch = Watch::of_step(db, &job, None);
     let findings = match recheck::recheck(db, &job, &marked, time_left).await? {
         Recheck::Done(findings) => findings,
@@ -94,24 +99,33 @@ async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duratio
     let connection = db.connection().await?;
     let loaded = files::list(&connection, job_id).await?;
     let validation = decide::decide(&job.options, mark, &loaded, findings);
-    save(&connection, job_id, attempt, &validation, decide::xor_checksums(&marked)).await?;
+    let saved = save(&connection, job_id, attempt, &validation, decide::xor_checksums(&marked)).await?;
+    let Some(approval_stands) = saved else { return find_answer(&connection, job_id, attempt).await };
     if !validation.valid {
         let errors = validation.errors.join("; ");
         return Err(StepError::internal(format!("staging of job {job_id} is not consistent: {errors}")));
     }
-    Ok(validation)
+    Ok(Validation { approval_stands, ..validation })
 }
 
-/// `checking -> validating`, and the chunks, all of them marked.
-async fn begin(db: &Database, job_id: JobId, attempt: i32) -> StepResult<(Job, Vec<ChunkState>)> {
+/// How the step begins.
+enum Begun {
+    /// With the job, and its chunks, all of them marked.
+    ToDo(Box<Job>, Vec<ChunkState>),
+    /// It was done before, with this answer.
+    Before(Validation),
+}
+
+/// `checking -> validating`.
+async fn begin(db: &Database, job_id: JobId, attempt: i32) -> StepResult<Begun> {
     let connection = db.connection().await?;
     if !jobs::begin_validating(&connection, job_id, attempt).await? {
-        return Err(jobs::explain_refusal(&connection, job_id, attempt, Status::Validating).await);
+        return find_answer(&connection, job_id, attempt).await.map(Begun::Before);
     }
     let job = jobs::get(&connection, job_id).await?;
     let states = chunks::list(&connection, &job).await?;
     match states.iter().find(|state| !state.is_marked()) {
-        None => Ok((job, states)),
+        None => Ok(Begun::ToDo(Box::new(job), states)),
         Some(open) => {
             let number = open.chunk.number;
             Err(StepError::internal(format!("chunk {number} of job {job_id} is not marked")))
@@ -119,13 +133,27 @@ async fn begin(db: &Database, job_id: JobId, attempt: i32) -> StepResult<(Job, V
     }
 }
 
+/// The answer of an earlier call of this step that has found an approval which stands: its codes are being inserted. Else why this
+/// call may write nothing.
+async fn find_answer(connection: &Connection, job_id: JobId, attempt: i32) -> StepResult<Validation> {
+    let job = jobs::get(connection, job_id).await?;
+    if job.attempt != attempt || job.status != Status::Processing || job.cancel_requested {
+        return Err(job.refusal(attempt, Status::Validating));
+    }
+    let mark = decide::add_up(&chunks::list(connection, &job).await?);
+    let loaded = files::list(connection, job_id).await?;
+    let validation = decide::decide(&job.options, mark, &loaded, Findings::default());
+    Ok(Validation { approval_stands: true, ..validation })
+}
+
+/// `Some(true)`: an approval stands. `None`: somebody else decided.
 async fn save(
     connection: &Connection,
     job_id: JobId,
     attempt: i32,
     validation: &Validation,
     checksum: i64,
-) -> StepResult<()> {
+) -> DbResult<Option<bool>> {
     let mark = &validation.mark;
     let counts = ValidatedCounts {
         internal: mark.internal_duplicates,
@@ -136,8 +164,5 @@ async fn save(
         blocked: validation.blocked,
         valid: validation.valid,
     };
-    if jobs::save_validation(connection, job_id, attempt, &counts, &json!(validation.errors)).await? {
-        return Ok(());
-    }
-    Err(jobs::explain_refusal(connection, job_id, attempt, Status::Validating).await)
+    jobs::save_validation(connection, job_id, attempt, &counts, &json!(validation.errors)).await
 }

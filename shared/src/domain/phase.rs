@@ -38,7 +38,7 @@ phases! {
     WaitingForMerchant = "waiting_for_merchant",
     /// Files are loaded.
     Loading = "loading",
-    /// A person asked for another attempt.
+    /// Another attempt: a person asked for it, or approved when the execution was over.
     Retrying = "retrying",
     /// Staging was lost and is loaded again.
     StagingLost = "staging_lost",

@@ -2,6 +2,7 @@
 //! happen twice; it is named by the job, so the second does nothing.
 
 use super::app::App;
+use super::executions::{self, Execution};
 use crate::db::outbox::{self, Due, Message, Promises};
 use crate::db::{DbResult, jobs};
 use crate::domain::execution;
@@ -253,11 +254,28 @@ async fn wake(app: &App, job: JobId, attempt: i32) -> Result<Promises, String> {
     let states = app.clients.states();
     let sent = states.send_task_success().task_token(&token).output("{}").send().await;
     let listening = read_listening(sent.map(|_| ()))?;
-    if !in_line {
-        // Codes can still be inserted: the sweep finds out whether the execution is over.
-        return Ok(Promises::none());
+    match (in_line, found.execution_arn) {
+        (true, _) => end_sleep(app, job, &token, listening).await.map_err(|e| e.to_string()),
+        (false, Some(execution)) if !listening => go_on(app, job, attempt, &execution).await,
+        (false, _) => Ok(Promises::none()),
     }
-    end_sleep(app, job, &token, listening).await.map_err(|e| e.to_string())
+}
+
+/// Nobody listens to an approval. It was delivered before, or the execution has just run into the time-out and goes on by itself.
+/// An execution that is over never hears of it: the next attempt goes on.
+async fn go_on(app: &App, job: JobId, attempt: i32, execution: &str) -> Result<Promises, String> {
+    match executions::find(app, execution).await {
+        Execution::Going => return Ok(Promises::none()),
+        Execution::Unknown => return Err("nobody listens, and the execution could not be looked up".into()),
+        Execution::Ended(_) | Execution::Gone => {}
+    }
+    let connection = app.db.connection().await.map_err(|e| e.to_string())?;
+    let next = jobs::begin_next_attempt(&connection, job, attempt, execution).await;
+    let next = next.map_err(|e| e.to_string())?;
+    if next.is_some() {
+        tracing::warn!(job_id = %job, attempt, "the execution was over before its approval: the next attempt goes on");
+    }
+    Ok(next.unwrap_or_default())
 }
 
 /// What was woken by its token is awake; a sleeper that does not listen leaves the line to the next.

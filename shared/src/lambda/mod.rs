@@ -8,6 +8,7 @@
 pub mod app;
 pub mod clients;
 pub mod deliver;
+pub mod executions;
 pub mod metrics;
 pub mod serve;
 pub mod task;

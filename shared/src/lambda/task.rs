@@ -57,7 +57,7 @@ pub struct TaskInput {
 pub async fn give_up(app: &App, task: TaskId, caught: &Caught) -> StepResult<Value> {
     let connection = app.db.connection().await?;
     let cause = caught.describe();
-    let given_up = tasks::give_up(&connection, task, &cause).await?;
+    let given_up = tasks::give_up(&connection, task, Some(&caught.error), &cause).await?;
     drop(connection);
     // Somebody else has ended the task: nobody waits for this execution.
     let error = if given_up.is_some() { caught.error.as_str() } else { "Superseded" };

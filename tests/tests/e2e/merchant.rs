@@ -216,6 +216,18 @@ impl Merchant {
         .await
     }
 
+    /// Waits for the import's status after its approval; fails if it asks for another one.
+    pub(crate) async fn wait_for_status_unasked(&self, job: &str, status: &str) -> Value {
+        until(&format!("import {job} in state {status}, without another approval"), async || {
+            let found = self.import(job).await;
+            assert!(found["status"] != json!("awaiting_approval"), "it asks again: {found:#}");
+            let over = matches!(found["status"].as_str(), Some("failed" | "cancelled" | "expired"));
+            assert!(!over, "{found:#}");
+            (found["status"] == json!(status)).then_some(found)
+        })
+        .await
+    }
+
     /// Waits until the import awaits approval again, after it has loaded and checked again so many times.
     pub(crate) async fn wait_for_next_approval(&self, job: &str, restaged: u32, rechecked: u32) -> Value {
         let sql = format!(

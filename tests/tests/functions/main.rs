@@ -53,6 +53,7 @@ mod mark {
     mod oversized_bucket;
 }
 mod decide {
+    mod approval_stands;
     mod approve_and_cancel;
     mod mend;
     mod mend_ghosts;
@@ -70,6 +71,7 @@ mod rollback {
     mod deletion;
 }
 mod export {
+    mod made_again;
     mod rejects;
     mod reports;
 }
@@ -83,6 +85,7 @@ mod liveness {
 }
 mod sweep {
     mod dead_executions;
+    mod asked_again;
     mod idempotency_keys;
     mod retention;
     mod turns;

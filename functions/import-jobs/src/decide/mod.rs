@@ -52,8 +52,8 @@ pub struct Approval {
     pub accept_duplicates: bool,
 }
 
-/// Approves: `awaiting_approval -> processing`, at once or when the merchant is free. The same approval again is `Taken` again, and
-/// wakes the execution again.
+/// Approves: `awaiting_approval -> processing`, at once or when the merchant is free. The same approval again is `Taken` again, as
+/// long as it stands, and wakes an execution that has not heard of it.
 pub async fn approve(
     tx: &mut Transaction<'_>,
     actor: &Actor,
@@ -82,17 +82,21 @@ async fn explain_approval(
     let found = jobs::find(on, job).await?.filter(|found| actor.merchants.contains(&found.merchant));
     let Some(found) = found else { return Ok(Decision::NotFound) };
     let same_count = found.clean == Some(approval.clean_count);
+    let approved = found.approved_clean == Some(approval.clean_count);
     Ok(match found.status {
         // It was approved before. If its execution still waits, the first message was lost.
-        Status::Processing if found.approved && same_count => {
+        Status::Processing if approved => {
             return promise(on, job, &Message::TaskSuccess { attempt: found.attempt }).await;
         }
-        Status::Completed if found.approved && same_count => taken_before(),
+        // It is loaded or marked again, and the approval is compared with what is clean then.
+        Status::Loading | Status::Checking | Status::Validating | Status::Completed if approved => {
+            taken_before()
+        }
         Status::AwaitingApproval if !same_count => {
             Decision::WrongCount { clean: found.clean.unwrap_or_default() }
         }
         // It was approved before, and waits for the merchant.
-        Status::AwaitingApproval if found.approved => taken_before(),
+        Status::AwaitingApproval if approved => taken_before(),
         Status::AwaitingApproval if found.blocked && !approval.accept_duplicates => Decision::Blocked,
         status => Decision::WrongState(status),
     })

@@ -2,7 +2,8 @@
 -- The approved import goes to the head of the line, and has the merchant's lease by the end of this very statement if nobody
 -- else has it (trigger codes_import_jobs_line).
 UPDATE onceload.codes_import_jobs
-   SET phase = 'waiting_for_merchant', approved_at = now(), approved_by = $3, accept_duplicates = $5, updated_at = now()
+   SET phase = 'waiting_for_merchant', approved_at = now(), approved_by = $3, accept_duplicates = $5,
+       approved_clean = total_codes_to_insert, approved_checksum = clean_checksum, error_message = NULL, updated_at = now()
  WHERE id = $1 AND merchant_id = ANY ($2) AND status = 'awaiting_approval' AND approved_at IS NULL
    AND cancel_requested_at IS NULL AND total_codes_to_insert = $4 AND (NOT blocked OR $5)
 RETURNING id

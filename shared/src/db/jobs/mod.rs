@@ -24,11 +24,13 @@ pub use open::{
 pub use rollback::{RollbackState, find_rollback, record_rolled_back};
 pub use start::{Entry, Start, find_holder, insert_queued, supersede};
 pub use steps::{
-    Identities, ValidatedCounts, await_approval, begin_checking, begin_validating, count_merchant,
-    find_identities, lose_staging, mark_again, record_inserted, record_verified, replace_token,
-    save_validation,
+    Identities, ValidatedCounts, await_approval, begin_checking, begin_inserting, begin_validating,
+    count_merchant, find_identities, lock_staging, lose_staging, mark_again, record_inserted,
+    record_verified, replace_token, save_validation,
 };
-pub use sweep::{UnfinishedJob, add_note, expire_staging, take_overdue, take_stale_staging, take_unfinished};
+pub use sweep::{
+    UnfinishedJob, add_note, begin_next_attempt, expire_staging, take_overdue, take_stale_staging, take_unfinished,
+};
 pub use view::{Counts, FileTotals, Filter, JobView, Position, Share, find_view, list_views};
 
 pub(super) use statements::STATEMENTS;
@@ -62,7 +64,7 @@ pub struct Job {
     pub status: Status,
     /// Where it stands within its state.
     pub phase: Phase,
-    /// The fencing token: it rises on retry, mend and supersede, and when staging is lost.
+    /// The fencing token: it rises with every attempt.
     pub attempt: i32,
     /// A person asked it to stop.
     pub cancel_requested: bool,
@@ -102,8 +104,8 @@ pub struct Job {
     pub clean_checksum: Option<i64>,
     /// What the insert committed.
     pub inserted: Option<Inserted>,
-    /// A person approved it.
-    pub approved: bool,
+    /// How many clean codes a person approved, while the approval stands.
+    pub approved_clean: Option<i64>,
     /// Why it failed.
     pub error_message: Option<String>,
 }
@@ -158,7 +160,7 @@ impl Job {
                 late: row.get("late_duplicates"),
                 checksum: row.get("codes_checksum"),
             }),
-            approved: row.get("approved"),
+            approved_clean: row.get("approved_clean"),
             error_message: row.get("error_message"),
         })
     }

@@ -6,7 +6,8 @@ WITH job AS (
        SET status = 'loading', phase = 'retrying', attempt = attempt + 1, leased = true, execution_arn = NULL,
            task_token = NULL, token_entered_at = NULL, token_retry_count = NULL, cancel_requested_at = NULL, finished_at = NULL, error_message = NULL,
            validation_errors = '[]', validation_passed = NULL, blocked = false, accept_duplicates = false,
-           approved_at = NULL, approved_by = NULL, asked_at = NULL, restage_count = 0, recheck_count = 0,
+           approved_at = NULL, approved_by = NULL, approved_clean = NULL, approved_checksum = NULL,
+           asked_at = NULL, restage_count = 0, recheck_count = 0,
            records = NULL, staged = NULL, rejected = NULL, skipped = NULL, internal_duplicates = NULL,
            database_duplicates = NULL, both_duplicates = NULL, total_codes_to_insert = NULL, clean_checksum = NULL,
            source_fingerprint = coalesce($4, source_fingerprint), updated_at = now(), heartbeat_at = now()

@@ -1,11 +1,11 @@
 -- jobs.staging_lost
--- Back to loading, in the next attempt, whose execution has a history of its own: the files' frozen versions are loaded again,
--- approval and marks are void, and the lease stays.
+-- Back to loading, in the next attempt, whose execution has a history of its own: the files' frozen versions are loaded again, and
+-- the marks are void. The lease stays, and the approval until validation has compared it.
 WITH job AS (
     UPDATE onceload.codes_import_jobs
        SET status = 'loading', phase = 'staging_lost', attempt = attempt + 1, execution_arn = NULL,
            staging_created_at = NULL, restage_count = restage_count + 1,
-           approved_at = NULL, approved_by = NULL, accept_duplicates = false, task_token = NULL, token_entered_at = NULL, token_retry_count = NULL,
+           validation_passed = NULL, task_token = NULL, token_entered_at = NULL, token_retry_count = NULL,
            updated_at = now(), heartbeat_at = now()
      WHERE id = $1 AND attempt = $2 AND status IN ('loading', 'checking', 'validating', 'processing')
        AND inserted_at IS NULL AND cancel_requested_at IS NULL

@@ -28,14 +28,17 @@ statements! {
     HOLDER = "holder";
     IDENTITIES = "identities";
     INSERTED = "inserted";
+    INSERTING = "inserting";
     JOIN_LINE = "join_line";
     KEEP_TURN = "keep_turn";
     LEASE_HOLDER = "lease_holder";
     LEAVE_LINE = "leave_line";
     LOCK = "lock";
+    LOCK_STAGING = "lock_staging";
     LOST_WAKES = "lost_wakes";
     MENDED = "mended";
     MERCHANT_TOTAL = "merchant_total";
+    NEXT_ATTEMPT = "next_attempt";
     OVERDUE = "overdue";
     QUEUE = "queue";
     RECHECK = "recheck";

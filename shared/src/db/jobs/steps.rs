@@ -4,6 +4,7 @@ use super::{Inserted, get, statements as sql};
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::pool::Database;
+use crate::db::transaction::Transaction;
 use crate::domain::ids::JobId;
 use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind};
@@ -77,16 +78,17 @@ pub struct ValidatedCounts {
     pub valid: bool,
 }
 
-/// Keeps what validation found. `false`: somebody else decided.
+/// Keeps what validation found. `Some(true)`: an approval of these very codes stands, and they are being inserted:
+/// `validating -> processing`. `None`: somebody else decided.
 pub async fn save_validation(
     on: &dyn Session,
     job: JobId,
     attempt: i32,
     counts: &ValidatedCounts,
     errors: &Value,
-) -> DbResult<bool> {
-    sql::VALIDATED
-        .run_guarded(
+) -> DbResult<Option<bool>> {
+    let saved = sql::VALIDATED
+        .opt(
             on,
             &[
                 &job,
@@ -101,7 +103,8 @@ pub async fn save_validation(
                 errors,
             ],
         )
-        .await
+        .await?;
+    Ok(saved.map(|row| row.get("stands")))
 }
 
 /// `validating -> awaiting_approval` with the token that wakes the execution. The merchant's lease goes to the next in line.
@@ -128,6 +131,11 @@ pub async fn replace_token(
     sql::REPLACE_TOKEN.run_guarded(on, &[&job, &attempt, &token.token, &entered_at, &retry_count]).await
 }
 
+/// The execution is awake and inserts: nobody needs its token any more. `false`: somebody else decided.
+pub async fn begin_inserting(on: &dyn Session, job: JobId, attempt: i32) -> DbResult<bool> {
+    sql::INSERTING.run_guarded(on, &[&job, &attempt]).await
+}
+
 /// The last statement of the insert: it decides whether the codes are in. `false`: cancelled, superseded, or inserted
 /// before.
 pub async fn record_inserted(
@@ -138,6 +146,11 @@ pub async fn record_inserted(
 ) -> DbResult<bool> {
     let Inserted { codes, late, checksum } = inserted;
     sql::INSERTED.run_guarded(on, &[&job, &attempt, &codes, &late, &checksum]).await
+}
+
+/// Takes the staging of an import that is over until the transaction ends, to make it again. `false`: another transaction does.
+pub async fn lock_staging(tx: &Transaction<'_>, job: JobId) -> DbResult<bool> {
+    sql::LOCK_STAGING.one(tx, &[&job]).await.map(|row| row.get("locked"))
 }
 
 /// Keeps what verification found. `false`: the job was rolled back meanwhile.

@@ -3,6 +3,7 @@
 use super::statements as sql;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
+use crate::db::outbox::Promises;
 use crate::domain::ids::JobId;
 use std::time::Duration;
 
@@ -29,6 +30,20 @@ pub async fn take_unfinished(on: &dyn Session, silent: Duration, most: i64) -> D
             execution_arn: row.get("execution_arn"),
         })
         .collect())
+}
+
+/// Goes on in the next attempt, whose start this promises, where an execution is over that has not heard of its approval: the files
+/// stay loaded, and the approval stands if the same codes are clean. `None`: it has heard, or somebody else decided.
+pub async fn begin_next_attempt(
+    on: &dyn Session,
+    job: JobId,
+    attempt: i32,
+    execution_arn: &str,
+) -> DbResult<Option<Promises>> {
+    match sql::NEXT_ATTEMPT.opt(on, &[&job, &attempt, &execution_arn]).await? {
+        Some(_) => Promises::of_start(on, job).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Takes jobs, with their attempts, that have waited for an approval for longer than this.

@@ -123,8 +123,12 @@ impl Promises {
     }
 
     async fn list(statement: &Statement, on: &dyn Session, job: JobId) -> DbResult<Self> {
-        let rows = statement.all(on, &[&job]).await?;
-        Ok(Self(rows.iter().map(|row| row.get("id")).collect()))
+        statement.all(on, &[&job]).await.map(|rows| Self::of_rows(&rows))
+    }
+
+    /// The messages that a statement has written, by their ids.
+    pub(in crate::db) fn of_rows(rows: &[Row]) -> Self {
+        Self(rows.iter().map(|row| row.get("id")).collect())
     }
 
     /// Writes one more message into the transaction.
@@ -137,6 +141,11 @@ impl Promises {
     /// Adds the messages of another part of the transaction.
     pub fn extend(&mut self, more: Self) {
         self.0.extend(more.0);
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether there is no message.

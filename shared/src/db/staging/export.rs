@@ -1,8 +1,10 @@
 //! Reading a staging workspace as lines of CSV.
 
 use super::tables::{EXISTING, INTERNAL, LATE, bucket_table, side_table};
+use crate::db::connection::Session;
 use crate::db::copy::Lines;
 use crate::db::error::DbResult;
+use crate::db::statement::Composed;
 use crate::db::transaction::Transaction;
 use crate::domain::field::Field;
 use crate::domain::ids::{JobId, MerchantId};
@@ -63,6 +65,20 @@ impl Bucket<'_> {
             .collect();
         tables.join(" UNION ALL ")
     }
+}
+
+/// How many rows a bucket has, and how many duplicates its chunks.
+pub async fn count(on: &dyn Session, bucket: Bucket<'_>) -> DbResult<(i64, i64)> {
+    let statement = Composed {
+        name: "staging.count",
+        sql: format!(
+            "-- staging.count\nSELECT (SELECT count(*) FROM {}) AS rows, (SELECT count(*) FROM ({}) d) AS duplicates",
+            bucket_table(bucket.job, bucket.number),
+            bucket.select_duplicates(),
+        ),
+    };
+    let row = statement.one(on, &[]).await?;
+    Ok((row.get("rows"), row.get("duplicates")))
 }
 
 /// What was not inserted, with the reason, in order of the rows' places in the files. Lines of CSV without a header.

@@ -4,6 +4,7 @@
 //! chunk, and while an insert runs `s_<job>_<run>_<nn>` the clean rows of a chunk in order. All are UNLOGGED and without an
 //! index. Names come from UUIDs and numbers, never from input.
 
+pub mod again;
 pub mod copy;
 pub mod export;
 pub mod insert;

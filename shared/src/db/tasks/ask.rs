@@ -1,6 +1,6 @@
 //! Asking for a task: one guarded statement each.
 
-use super::{ACTIVE, ASK_EXPORT, ASK_ROLLBACK, ASK_VERIFY};
+use super::{ACTIVE, ASK_AGAIN, ASK_EXPORT, ASK_ROLLBACK, ASK_VERIFY};
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::guarded::Guarded;
@@ -37,6 +37,12 @@ pub async fn ask_export(
 ) -> DbResult<Option<TaskId>> {
     let row = ASK_EXPORT.opt(on, &[&job, &actor.merchant_ids(), &actor.user, &kind]).await?;
     Ok(row.map(|row| TaskId(row.get("id"))))
+}
+
+/// Asks again for what the end of an import should have left, and has not: its verification, and exports that failed. Promises their
+/// executions.
+pub async fn ask_again(on: &dyn Session) -> DbResult<Promises> {
+    ASK_AGAIN.all(on, &[]).await.map(|rows| Promises::of_rows(&rows))
 }
 
 /// Promises the execution of a task.

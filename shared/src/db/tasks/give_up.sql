@@ -1,7 +1,7 @@
 -- tasks.give_up
 -- The task failed for good. A rollback that did not come to pass gives the merchant's lease back.
 WITH task AS (
-    UPDATE onceload.import_tasks SET status = 'failed', error_message = $2, finished_at = now()
+    UPDATE onceload.import_tasks SET status = 'failed', error_type = $2, error_message = $3, finished_at = now()
      WHERE id = $1 AND status = 'active'
     RETURNING job_id, action
 ), lease AS (

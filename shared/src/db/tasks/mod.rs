@@ -4,7 +4,7 @@ mod ask;
 mod exports;
 mod run;
 
-pub use ask::{ActiveTask, ask_export, ask_rollback, ask_verify, find_active, promise_start};
+pub use ask::{ActiveTask, ask_again, ask_export, ask_rollback, ask_verify, find_active, promise_start};
 pub use exports::{Export, export_at_close, list_exports};
 pub use run::{
     Task, TaskState, UnfinishedTask, begin_step, delete_replaced, fence, finish, give_up, reports, take_unfinished,
@@ -15,6 +15,7 @@ use super::statement::statements;
 statements! {
     "tasks":
     ACTIVE = "active";
+    ASK_AGAIN = "ask_again";
     ASK_EXPORT = "ask_export";
     ASK_ROLLBACK = "ask_rollback";
     ASK_VERIFY = "ask_verify";

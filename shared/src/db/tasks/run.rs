@@ -100,9 +100,14 @@ pub async fn finish(on: &dyn Session, id: TaskId, result: &Value) -> StepResult<
 }
 
 /// Ends a task that failed for good. A rollback gives its merchant's lease back; what this promises the next in line is to be
-/// delivered. `None`: the task was over.
-pub async fn give_up(on: &dyn Session, id: TaskId, why: &str) -> DbResult<Option<Promises>> {
-    match GIVE_UP.opt(on, &[&id, &why]).await? {
+/// delivered. `error_type`: of its step, unless its execution is gone. `None`: the task was over.
+pub async fn give_up(
+    on: &dyn Session,
+    id: TaskId,
+    error_type: Option<&str>,
+    why: &str,
+) -> DbResult<Option<Promises>> {
+    match GIVE_UP.opt(on, &[&id, &error_type, &why]).await? {
         Some(row) => Promises::of_line(on, JobId(row.get("job_id"))).await.map(Some),
         None => Ok(None),
     }

@@ -56,6 +56,20 @@ async fn an_import_whose_codes_all_appeared_completes_empty() {
     assert_eq!((merchant.count_codes_of(&job).await, merchant.wait_for_rest().await), (0, 1));
 }
 
+/// A rollback of another import that touched none of these codes takes no approval back.
+#[tokio::test]
+async fn a_rollback_of_other_codes_leaves_the_approval_standing() {
+    let merchant = Merchant::new("rollback of others").await;
+    let job = merchant.upload_for_approval("a.csv", csv::file(&csv::codes("A", 0..60))).await;
+    let rollback =
+        format!("UPDATE onceload.merchants SET codes_epoch = codes_epoch + 1 WHERE id = '{}'", merchant.id);
+    merchant.db.batch_execute(&rollback).await.expect("a rollback");
+    assert_eq!(merchant.approve(&job, 60).await.status, 202);
+    let done = merchant.wait_for_status_unasked(&job, "completed").await;
+    assert_eq!((counts(&done, ["inserted"]), &done["attempt"]), ([60], &json!(1)));
+    merchant.wait_for_rest().await;
+}
+
 /// A rollback of another import may have deleted codes that counted as duplicates.
 #[tokio::test]
 async fn a_rollback_of_another_import_asks_again() {

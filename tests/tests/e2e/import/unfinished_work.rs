@@ -55,7 +55,8 @@ async fn an_undelivered_approval_is_delivered_by_the_sweep() {
     let approval = format!(
         "BEGIN;
          UPDATE onceload.codes_import_jobs SET status = 'processing', phase = 'inserting', leased = true,
-                approved_at = now(), approved_by = '{user}', updated_at = now() WHERE id = '{job}';
+                approved_at = now(), approved_by = '{user}', approved_clean = total_codes_to_insert,
+                approved_checksum = clean_checksum, updated_at = now() WHERE id = '{job}';
          INSERT INTO onceload.outbox (job_id, kind, payload)
          SELECT '{job}', kind, payload FROM (VALUES ('task_success', '{{\"attempt\": 1}}'::jsonb)) AS m (kind, payload);
          COMMIT"
@@ -67,4 +68,17 @@ async fn an_undelivered_approval_is_delivered_by_the_sweep() {
     })
     .await;
     assert_eq!((merchant.count_codes_of(&job).await, merchant.wait_for_rest().await), (60, 1));
+}
+
+/// Somebody stopped the execution while it waited. The approval starts the next attempt, and stands.
+#[tokio::test]
+async fn an_approval_that_finds_its_execution_stopped_starts_the_next_attempt() {
+    let merchant = Merchant::new("stopped while it waited").await;
+    let job = merchant.upload_for_approval("a.csv", csv::file(&csv::codes("A", 0..60))).await;
+    let execution = merchant.running_execution(&job).await;
+    merchant.stack.states.stop_execution().execution_arn(&execution).send().await.expect("a stop");
+    assert_eq!(merchant.approve(&job, 60).await.status, 202);
+    let done = merchant.wait_for_status_unasked(&job, "completed").await;
+    assert_eq!((&done["attempt"], &done["verification"]["verified"]), (&json!(2), &json!(true)));
+    assert_eq!((merchant.count_codes_of(&job).await, merchant.wait_for_rest().await), (60, 2));
 }

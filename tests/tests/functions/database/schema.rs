@@ -60,6 +60,14 @@ async fn the_status_trigger_allows_exactly_the_transitions_of_the_code() {
     for check in checks.iter().filter(|name| *name != "codes_import_jobs_status") {
         world.db.exec(&format!("ALTER TABLE onceload.codes_import_jobs DROP CONSTRAINT {check}")).await;
     }
+    // And an approval of what is clean, without which validation doesn't go on to insert.
+    world
+        .db
+        .exec(
+            "ALTER TABLE onceload.codes_import_jobs ALTER approved_clean SET DEFAULT 1, ALTER approved_checksum SET DEFAULT 1,
+                    ALTER total_codes_to_insert SET DEFAULT 1, ALTER clean_checksum SET DEFAULT 1",
+        )
+        .await;
     let client = world.db.connect().await;
     let mut pairs = 0;
     for from in Status::ALL {

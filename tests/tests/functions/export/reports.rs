@@ -1,6 +1,7 @@
 //! Exports of duplicates and of the report: their contents, when they are allowed, and that no partial file appears.
 
 use crate::process::Process;
+use import_jobs::decide::Decision;
 use import_jobs::maintain::Asked;
 use onceload_tests::fixture::{add_member, add_merchant};
 use onceload_tests::maintenance::{MaintenanceTask, request_maintenance};
@@ -226,15 +227,16 @@ async fn an_import_at_work_is_not_exported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_staging_fails_the_export_and_publishes_nothing() {
     let world = World::new().await;
-    let run = world.import_to_end("a.csv", "code\nA\nA\n").await;
-    world.abandon_tasks().await;
+    let run = world.import_until_approval("a.csv", "code\nA\nA\n").await;
     let late = world.start_task(run.job, REPORT).await;
     // A restart of the server has emptied staging: the export must not publish a file that looks complete.
     world.db.exec(&format!("TRUNCATE onceload_staging.b_{}_00", run.job.0.simple())).await;
     let error = late.run().await.unwrap_err();
     assert_eq!(error.kind, StepErrorKind::StagingLost, "{error}");
+    assert!(error.message.contains("Approve the import: it loads its files again"), "{error}");
     late.abandon(&error).await;
     assert!(list_reports(&world).is_empty());
+    assert!(matches!(run.cancel(&world.actor).await, Decision::Taken { .. }));
     assert!(matches!(world.request_maintenance(run.job, Maintenance::Clear).await, Asked::Taken { .. }));
     assert_eq!(world.request_maintenance(run.job, REPORT).await, Asked::StagingCleared);
     assert_eq!(world.request_maintenance(run.job, DUPLICATES).await, Asked::StagingCleared);

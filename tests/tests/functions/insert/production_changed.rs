@@ -24,7 +24,7 @@ async fn import_approved(world: &World, name: &str, text: String) -> Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_of_another_job_voids_the_approval_and_marks_again() {
+async fn a_rollback_of_another_job_marks_again_and_asks_again() {
     let world = World::new().await;
     add_numbered_codes(&world, 0..10).await;
     let mut run = import_approved(&world, "a.csv", numbered("N", 0..30)).await;
@@ -42,18 +42,23 @@ async fn a_rollback_of_another_job_voids_the_approval_and_marks_again() {
     assert_eq!(error.kind, StepErrorKind::CountMismatch, "{error}");
     let job = world.read_job(run.job).await;
     assert_eq!((&job["status"], &job["phase"]), (&json!("checking"), &json!("recheck")));
+    assert_eq!(job["task_token"], json!(null));
     assert_eq!(
-        (&job["approved_at"], &job["task_token"]),
-        (&json!(null), &json!(null)),
-        "the approval was for other numbers"
+        run.insert().await.unwrap_err().kind,
+        StepErrorKind::CountMismatch,
+        "not before it is marked again"
     );
-    assert_eq!(run.insert().await.unwrap_err().kind, StepErrorKind::CountMismatch, "and stays void");
     run.at = State::PlanChunks;
     run.until(State::InsertCodes).await.expect(State::InsertCodes);
     assert_eq!(run.clean, 25);
-    assert_eq!(world.read_status(run.job).await, "awaiting_approval");
+    let job = world.read_job(run.job).await;
+    assert_eq!((&job["status"], &job["approved_at"]), (&json!("awaiting_approval"), &json!(null)));
+    let why =
+        "The approval of 20 clean codes is void: 25 are clean now. Look at the counts again, then approve.";
+    assert_eq!(job["error_message"], json!(why));
     run.approve(&world.actor).await;
     run.until(State::Done).await.expect(State::Done);
+    assert_eq!(world.read_job(run.job).await["error_message"], json!(null));
     assert_eq!(world.count_codes().await, 30);
     assert_eq!(world.read_job(run.job).await["recheck_count"], 1);
 }
