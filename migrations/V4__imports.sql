@@ -38,6 +38,8 @@ CREATE TABLE onceload.codes_import_jobs (
     token_entered_at     timestamptz,                              -- when the waiting state was entered
     token_retry_count    integer,                                  -- how often its task was repeated by then
     looked_at            timestamptz,                              -- when the sweep last turned to it
+    delayed_since        timestamptz,                              -- a step is repeated for want of the database or of S3
+    delayed_phase        text,                                     -- what the job is shown in after a minute of that
 
     files_frozen_at      timestamptz,
     staging_created_at   timestamptz,
@@ -104,6 +106,9 @@ CREATE TABLE onceload.codes_import_jobs (
         codes_inserted IS NULL OR total_codes_to_insert IS NULL OR inserted_at IS NULL
         OR codes_inserted + late_duplicates = total_codes_to_insert),
     CONSTRAINT codes_import_jobs_failed_says_why CHECK (status <> 'failed' OR error_message IS NOT NULL),
+    CONSTRAINT codes_import_jobs_delayed CHECK (
+        (delayed_since IS NULL) = (delayed_phase IS NULL)
+        AND delayed_phase IN ('waiting_for_database', 'waiting_for_storage')),
     CONSTRAINT codes_import_jobs_ratio CHECK (max_duplicate_ratio BETWEEN 0 AND 1),
     CONSTRAINT codes_import_jobs_max_rejects CHECK (max_rejects BETWEEN 0 AND 10000000)
 );
@@ -155,6 +160,11 @@ BEGIN
             (OLD.approved_clean, OLD.approved_checksum) = (NEW.total_codes_to_insert, NEW.clean_checksum), false)) THEN
         RAISE EXCEPTION 'job %: % may not become %', OLD.id, OLD.status, NEW.status
             USING ERRCODE = 'check_violation', CONSTRAINT = 'codes_import_jobs_transition';
+    END IF;
+    -- It goes on.
+    IF (NEW.status, NEW.attempt) <> (OLD.status, OLD.attempt) THEN
+        NEW.delayed_since := NULL;
+        NEW.delayed_phase := NULL;
     END IF;
     RETURN NEW;
 END $$;

@@ -97,6 +97,8 @@ pub(crate) fn progress(job: &Value) -> String {
             "approved, waiting for another import of the merchant"
         }
         ("completed", "rolling_back") => "rolling back",
+        (_, "waiting_for_database") => "waiting for the database",
+        (_, "waiting_for_storage") => "waiting for S3",
         (status, _) => status,
     });
     let (total_files, loaded) = (number(job, "/files/total"), number(job, "/files/loaded"));

@@ -213,6 +213,7 @@ pub fn config() -> Config {
             "arn:aws:states:eu-central-1:000000000000:stateMachine:maintenance".into(),
         ),
         delivers: Kind::ALL.to_vec(),
+        unregistered_imports_url: None,
         event_bus_name: "default".into(),
         approval_timeout: Duration::from_secs(604_800),
         staging_retention_days: 7,

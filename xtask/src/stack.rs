@@ -115,6 +115,16 @@ pub fn start_database(directory: &Path, settings: &Settings) -> Result<Postgres>
     ensure_postgres(directory, settings, &mut state)
 }
 
+/// Stops only the stack's PostgreSQL, in order. [`start_database`] and [`start_pooler`] start it again, on the same ports.
+pub fn stop_database(directory: &Path) -> Result<()> {
+    let _lock = lock(directory)?;
+    let mut state = State::load(directory);
+    if let Some(postgres) = state.postgres.take() {
+        postgres.stop();
+    }
+    state.save(directory)
+}
+
 /// Starts a transaction-mode pooler in front of that PostgreSQL.
 pub fn start_pooler(directory: &Path, postgres: &Postgres) -> Result<Pooler> {
     let _lock = lock(directory)?;

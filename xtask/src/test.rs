@@ -43,6 +43,16 @@ pub struct TestArgs {
 }
 
 impl TestArgs {
+    /// The same for the tests that are `ignored` because they need to be alone.
+    fn ignored(&self) -> Self {
+        let mut args = self.clone();
+        if !args.rest.iter().any(|it| it == "--") {
+            args.rest.push("--".into());
+        }
+        args.rest.push("--ignored".into());
+        args
+    }
+
     /// Whether every test of a part runs.
     fn is_complete(&self) -> bool {
         self.name.is_none() && self.rest.is_empty()
@@ -116,6 +126,10 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
         let servers = [behind(&pooler), stack, client, command_line];
         if !cargo_test(&["--test", "e2e"], &database, &servers, args)? {
             failed.push("e2e");
+        }
+        say::line("End-to-end tests that stop what the others use");
+        if !cargo_test(&["--test", "e2e"], &database, &servers, &args.ignored())? {
+            failed.push("e2e, alone");
         }
         let python = Python::provide()?;
         // Only all of the tests together receive every documented answer.

@@ -7,7 +7,7 @@ use shared::db::jobs::{self, Job};
 use shared::db::progress::Watch;
 use shared::db::staging::mark as staging;
 use shared::db::staging::tables::drop_sides;
-use shared::db::{Connection, Database, DbResult, Limits, Transaction};
+use shared::db::{Connection, Database, DbResult, Limits, SPLIT, Transaction, within_budget};
 use shared::domain::buckets::{self, Chunk, MAX_CHUNKS};
 use shared::domain::fault::summarize;
 use shared::domain::ids::JobId;
@@ -37,12 +37,16 @@ pub(crate) async fn plan(
     let loaded = files::list(&connection, job_id).await?;
     check_loaded(&loaded)?;
     check_staged(&connection, &job, &loaded).await?;
-    let planned = match cut(&connection, &job, &loaded, time_left).await {
+    let tx = connection.begin("mark.cut", Limits::bulk(time_left)).await?;
+    let planned = cut(&tx, &job, &loaded).await;
+    // The transaction only reads, so nothing is lost if this fails.
+    tx.rollback().await.ok();
+    let planned = match planned {
         Err(error) if error.is_missing_table() => {
             drop(connection);
             return Err(jobs::lose_staging(db, job_id, attempt, "a table is gone").await);
         }
-        planned => planned?,
+        planned => within_budget("cutting staging into chunks", SPLIT, planned)?,
     };
     match save(&mut connection, &job, &planned, time_left).await? {
         Saved::Now => Ok(planned.iter().map(|(chunk, _)| chunk.number).collect()),
@@ -124,12 +128,7 @@ fn describe_nothing(records: i64, reasons: &[(String, i64)]) -> String {
 }
 
 /// One chunk per bucket, with its staged rows; a bucket that came out too big is cut by a sample of its own codes.
-async fn cut(
-    connection: &Connection,
-    job: &Job,
-    loaded: &[ImportFile],
-    time_left: Duration,
-) -> DbResult<Vec<(Chunk, i64)>> {
+async fn cut(tx: &Transaction<'_>, job: &Job, loaded: &[ImportFile]) -> DbResult<Vec<(Chunk, i64)>> {
     let ranges = job.bucket_ranges();
     let rows = sum_buckets(loaded, ranges.len());
     let mut spare = MAX_CHUNKS.saturating_sub(ranges.len());
@@ -137,7 +136,7 @@ async fn cut(
     for (bucket, (range, rows)) in ranges.into_iter().zip(rows).enumerate() {
         let parts = buckets::parts(rows, spare);
         let (cut, counts) = if parts > 1 {
-            let (points, counts) = staging::cut(connection, job.id, bucket, &range, parts, time_left).await?;
+            let (points, counts) = staging::cut(tx, job.id, bucket, &range, parts).await?;
             (buckets::ranges(&range, &points), counts)
         } else {
             (vec![range], vec![rows])

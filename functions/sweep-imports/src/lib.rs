@@ -1,5 +1,6 @@
-//! Finishes what was left behind: undelivered messages, jobs and tasks whose execution is over, imports in line that nobody
-//! woke, expired waits, old staging, old rejects and old uploads. It runs every minute; if one of them fails, the others go on.
+//! Finishes what was left behind: undelivered messages, imports without a job, jobs and tasks whose execution is over, imports in
+//! line that nobody woke, expired waits, old staging, old rejects and old uploads. It runs every minute; if one of them fails, the
+//! others go on.
 
 mod executions;
 mod jobs;
@@ -9,6 +10,7 @@ mod rejects;
 mod staging;
 mod tally;
 mod tasks;
+mod unregistered;
 mod uploads;
 
 use serde::Serialize;
@@ -31,6 +33,7 @@ const EXPIRY_GRACE: Duration = Duration::from_secs(300);
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Output {
     pub delivered: usize,
+    pub started_again: usize,
     pub closed: usize,
     pub given_up: usize,
     pub asked_again: usize,
@@ -43,13 +46,15 @@ pub struct Output {
 
 /// The handler. Its input, the schedule's event, is not read.
 pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> StepResult<Output> {
-    let mut tallies: [Tally; 9] = Default::default();
-    let [closed, given_up, asked_again, delivered, woken, expired, staging, rejects, uploads] = &mut tallies;
+    let mut tallies: [Tally; 10] = Default::default();
+    let [closed, given_up, asked_again, delivered, started_again, woken, expired, staging, rejects, uploads] =
+        &mut tallies;
     // First, because they may hold a merchant.
     jobs::close_dead(&app, closed).await;
     tasks::give_up_dead(&app, given_up).await;
     asked_again.count("verifications and exports", tasks::ask_again(&app).await);
     delivered.count("messages", outbox::deliver_all(&app, Budget::of(budget.left() / 2)).await);
+    started_again.count("imports without a job", unregistered::start_again(&app).await);
     line::wake_lost(&app, woken).await;
     jobs::expire(&app, expired).await;
     staging::drop_stale(&app, staging).await;
@@ -60,6 +65,7 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         given_up: given_up.done,
         asked_again: asked_again.done,
         delivered: delivered.done,
+        started_again: started_again.done,
         woken: woken.done,
         expired: expired.done,
         staging_dropped: staging.done,
@@ -67,7 +73,7 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         uploads_forgotten: uploads.done,
     };
     let parts =
-        ["dead executions", "dead tasks", "asked again", "outbox", "lost wake-ups", "expired waits", "staging", "rejects", "uploads"];
+        ["dead executions", "dead tasks", "asked again", "outbox", "unregistered", "lost wake-ups", "expired waits", "staging", "rejects", "uploads"];
     let failures: Vec<String> =
         tallies.iter().zip(parts).filter_map(|(tally, part)| tally.describe_failures(part)).collect();
     match failures.is_empty() {

@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{self, Job, ValidatedCounts};
 use shared::db::progress::Watch;
-use shared::db::{Connection, Database, DbError, files};
+use shared::db::{Connection, Database, DbError, SPLIT, files, within_budget};
 use shared::domain::ids::JobId;
 use shared::domain::late::is_too_late;
 use shared::domain::status::Status;
@@ -86,7 +86,8 @@ async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duratio
         Begun::Before(validation) => return Ok(validation),
     };
     let _watch = Watch::of_step(db, &job, None);
-    let findings = match recheck::recheck(db, &job, &marked, time_left).await? {
+    let found = recheck::recheck(db, &job, &marked, time_left).await;
+    let findings = match within_budget("looking at staging again", SPLIT, found)? {
         Recheck::Done(findings) => findings,
         Recheck::StagingLost(found) => return Err(jobs::lose_staging(db, job_id, attempt, &found).await),
     };

@@ -3,7 +3,7 @@
 use crate::Verification;
 use serde_json::json;
 use shared::db::jobs::{self, Identities, Inserted, Job};
-use shared::db::{Database, Limits, Transaction, codes, tasks};
+use shared::db::{ASK_AGAIN, Database, Limits, Transaction, codes, tasks, within_budget};
 use shared::domain::ids::TaskId;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
@@ -43,7 +43,8 @@ async fn count_and_record(
     expected: Inserted,
     task: Option<TaskId>,
 ) -> StepResult<Verification> {
-    let (actual_count, checksum) = codes::sum_up(tx, job.id, job.merchant).await?;
+    let sums = codes::sum_up(tx, job.id, job.merchant).await;
+    let (actual_count, checksum) = within_budget("the verification", ASK_AGAIN, sums)?;
     let identities = jobs::find_identities(tx, job.id).await?;
     let problems = list_problems(expected, actual_count, checksum, &identities);
     let verification = Verification {

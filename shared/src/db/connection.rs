@@ -103,6 +103,10 @@ impl Connection {
             let error = DbError::postgres(operation, error);
             if error.ends_connection() {
                 self.break_off();
+                // The idle ones have met the same end, or lead to the same server that is read-only.
+                if let Some(pool) = self.object.as_ref().and_then(Object::pool) {
+                    pool.retain(|_, _| false);
+                }
             }
             error
         })

@@ -103,20 +103,47 @@ impl DbError {
     pub fn is_transient(&self) -> bool {
         match &self.cause {
             Cause::NoConnection(_) => true,
-            Cause::Postgres(error) => match error.code() {
-                Some(code) => is_transient_code(code.code()),
-                None => is_broken_connection(error),
-            },
+            Cause::Postgres(error) => is_transient(error),
             Cause::OutOfTime(_) | Cause::Defect(_) => false,
         }
     }
 
-    /// The connection can't be used any more.
+    /// The database as a whole is at fault: away, read-only or out of resources. Locks and deadlocks are not.
+    pub fn is_outage(&self) -> bool {
+        let in_the_way = |code: &SqlState| &code.code()[..2] == "40" || *code == SqlState::LOCK_NOT_AVAILABLE;
+        self.is_transient() && !self.code().is_some_and(in_the_way)
+    }
+
+    /// What an operator is told: what happened, and the name of the statement for whoever reads the log.
+    pub fn describe(&self) -> String {
+        let code = self.code().map_or("", SqlState::code);
+        let what = match code {
+            "55P03" => "another session holds a lock in the database",
+            "57014" => "the database was too slow",
+            READ_ONLY => "the database is read-only, as after a fail-over",
+            _ if code.starts_with("40") => "another transaction was in the way",
+            _ if code.starts_with("53") => "the database is out of connections, memory or disk space",
+            _ if self.is_transient() => "the database does not answer",
+            _ if self.is_timeout() => "the database was too slow",
+            "" => "the database answered what the code does not expect; the log has the cause",
+            _ => return format!("the database refused {} ({code}); the log has the cause", self.operation),
+        };
+        format!("{what} ({})", self.operation)
+    }
+
+    /// The database's part in the failure of a step.
+    pub fn of_step(error: &StepError) -> Option<&Self> {
+        error.source.as_ref()?.downcast_ref()
+    }
+
+    /// The connection can't be used any more. One to a read-only server could, but the next one leads to the new primary.
     pub(super) fn ends_connection(&self) -> bool {
         match &self.cause {
             Cause::NoConnection(_) => true,
-            Cause::Postgres(error) => match error.code() {
-                Some(code) => matches!(&code.code()[..2], "08" | "57") && !self.is_timeout(),
+            Cause::Postgres(error) => match error.code().map(SqlState::code) {
+                Some(code) => {
+                    code.starts_with("08") || code.starts_with("57P") || matches!(code, "25P03" | READ_ONLY)
+                }
                 None => is_broken_connection(error),
             },
             Cause::OutOfTime(_) | Cause::Defect(_) => false,
@@ -124,11 +151,16 @@ impl DbError {
     }
 }
 
-/// PostgreSQL's appendix A: class 08 is the connection, 40 a rollback (deadlock, serialization), 53 resources;
-/// 55P03 is a lock, 57P0x a shutdown, 25P03 an idle transaction that the server has ended.
-fn is_transient_code(code: &str) -> bool {
+/// read_only_sql_transaction: none of our transactions is, so the server is a standby, or was told to be read-only.
+const READ_ONLY: &str = "25006";
+
+/// PostgreSQL's appendix A: class 08 is the connection, 40 a rollback (deadlock, serialization), 53 resources, 57P a shutdown;
+/// 55P03 is a lock, 25P03 an idle transaction that the server has ended.
+pub(super) fn is_transient(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code().map(SqlState::code) else { return is_broken_connection(error) };
     matches!(&code[..2], "08" | "40" | "53")
-        || matches!(code, "55P03" | "57P01" | "57P02" | "57P03" | "25P03")
+        || code.starts_with("57P")
+        || matches!(code, "55P03" | "25P03" | READ_ONLY)
 }
 
 /// The driver's errors have no public kind. A connection that broke is closed, or has an I/O error as its source.
@@ -177,7 +209,7 @@ impl From<DbError> for StepError {
         } else {
             StepErrorKind::Internal
         };
-        StepError::with_source(kind, error.to_string(), error)
+        StepError::with_source(kind, error.describe(), error)
     }
 }
 
@@ -197,32 +229,4 @@ pub fn within_budget<T>(what: &str, advice: &str, result: DbResult<T>) -> Result
             error.into()
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_broken_connection_or_a_lock_is_transient() {
-        assert!(DbError::no_answer("jobs.find", Duration::from_secs(3)).is_transient());
-        assert!(!DbError::defect("staging.copy", "sent 2 rows, 1 arrived").is_transient());
-        assert!(!DbError::out_of_time("staging.cut", Duration::from_secs(3)).is_transient());
-        for code in ["08006", "40P01", "40001", "53300", "55P03", "57P01", "57P03", "25P03"] {
-            assert!(is_transient_code(code), "{code}");
-        }
-        for code in ["42P01", "23505", "22001", "25P02", "42501", "57014"] {
-            assert!(!is_transient_code(code), "{code}");
-        }
-    }
-
-    #[test]
-    fn running_out_of_the_budget_is_not_repeated() {
-        let timeout = || Err::<(), _>(DbError::out_of_time("staging.cut", Duration::from_secs(3)));
-        let kind = |result: Result<(), StepError>| result.map_err(|error| error.kind);
-        assert_eq!(kind(within_budget("cutting", SPLIT, timeout())), Err(StepErrorKind::TimeBudgetExceeded));
-        assert_eq!(kind(timeout().map_err(StepError::from)), Err(StepErrorKind::Transient));
-        let defect = Err(DbError::defect("jobs.find", "two rows"));
-        assert_eq!(kind(within_budget("reading", SPLIT, defect)), Err(StepErrorKind::Internal));
-    }
 }

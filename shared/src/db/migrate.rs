@@ -3,9 +3,10 @@
 #![expect(clippy::disallowed_methods, reason = "an advisory lock and a schema return no rows")]
 
 use super::connection::Connection;
-use super::error::DbError;
+use super::error::{DbError, is_transient};
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use refinery::error::Kind;
+use std::error::Error as _;
 use tokio_postgres::Client;
 
 mod embedded {
@@ -51,11 +52,22 @@ async fn apply(client: &mut Client) -> StepResult<Migrated> {
     Ok(Migrated { applied, version })
 }
 
+/// Which migration failed, and why, in PostgreSQL's words.
 fn explain(error: refinery::Error) -> StepError {
-    match error.kind() {
-        Kind::DivergentVersion(..) | Kind::MissingVersion(_) => {
+    let cause = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    let kind = match cause {
+        Some(cause) if is_transient(cause) => StepErrorKind::Transient,
+        _ => StepErrorKind::Internal,
+    };
+    match (error.kind(), cause.and_then(tokio_postgres::Error::as_db_error)) {
+        (Kind::DivergentVersion(..) | Kind::MissingVersion(_), _) => {
             StepError::invalid(format!("other migrations than these made this database's schema: {error}"))
         }
-        _ => StepError::with_source(StepErrorKind::Internal, "migrate.run failed", error),
+        (Kind::Connection(doing, _), Some(refused)) => {
+            let why = format!("{doing}: {} ({})", refused.message(), refused.code().code());
+            StepError::with_source(kind, why, error)
+        }
+        (Kind::Connection(doing, _), None) => StepError::with_source(kind, doing.clone(), error),
+        _ => StepError::with_source(kind, error.to_string(), error),
     }
 }

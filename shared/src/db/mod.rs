@@ -20,6 +20,7 @@ pub mod jobs;
 pub mod merchants;
 pub mod migrate;
 pub mod migration_jobs;
+pub mod outage;
 pub mod outbox;
 pub mod pool;
 pub mod progress;

@@ -36,6 +36,10 @@ phases! {
     Queued = "queued",
     /// Another import of the merchant works.
     WaitingForMerchant = "waiting_for_merchant",
+    /// A step is repeated because the database does not answer, or somebody holds a lock in it.
+    WaitingForDatabase = "waiting_for_database",
+    /// A step is repeated because S3 does not answer.
+    WaitingForStorage = "waiting_for_storage",
     /// Files are loaded.
     Loading = "loading",
     /// Another attempt: a person asked for it, or approved when the execution was over.

@@ -1,6 +1,6 @@
 //! Problem documents (RFC 9457): what a request was refused for.
 
-use crate::db::DbError;
+use crate::db::{DbError, outage};
 use crate::domain::remark::Remark;
 use crate::domain::source::SourceError;
 use crate::domain::step::{StepError, StepErrorKind, list_causes};
@@ -118,7 +118,10 @@ impl From<SourceError> for Problem {
 /// Errors of S3, and of steps that HTTP functions share with the state machine.
 impl From<StepError> for Problem {
     fn from(error: StepError) -> Self {
-        tracing::error!(message = %error, causes = list_causes(&error), "request failed");
+        match DbError::of_step(&error).filter(|cause| cause.is_outage()) {
+            Some(cause) => outage::note(cause),
+            None => tracing::error!(message = %error, causes = list_causes(&error), "request failed"),
+        }
         match error.kind {
             StepErrorKind::Transient => Self::unavailable(),
             _ => Self::internal(),
@@ -128,10 +131,11 @@ impl From<StepError> for Problem {
 
 impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
-        tracing::error!(message = %error, causes = list_causes(&error), "request failed");
-        if !error.is_transient() {
-            return Self::internal();
+        if error.is_outage() {
+            outage::note(&error);
+            return Self::unavailable();
         }
-        Self::unavailable()
+        tracing::error!(message = %error, causes = list_causes(&error), "request failed");
+        if error.is_transient() { Self::unavailable() } else { Self::internal() }
     }
 }

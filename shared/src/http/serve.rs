@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, render};
 use super::caller::request_id;
-use crate::db::Usage;
+use crate::db::{Usage, outage};
 use crate::lambda::App;
 use crate::lambda::serve::init_logs;
 use lambda_runtime::{Error, service_fn};
@@ -20,6 +20,9 @@ where
         async move {
             let id = request_id(&request);
             let answer = handler(app, request).await;
+            if answer.is_ok() {
+                outage::end();
+            }
             Ok::<_, std::convert::Infallible>(render(answer, &id))
         }
     }))

@@ -19,6 +19,8 @@ pub struct Config {
     pub maintenance_state_machine_arn: Option<String>,
     /// The messages of the outbox that the function's role allows it to send.
     pub delivers: Vec<Kind>,
+    /// The queue of imports without a job, where the function may start them again.
+    pub unregistered_imports_url: Option<String>,
     /// The event bus of `ImportStateChanged`.
     pub event_bus_name: String,
     /// How long an import waits for an approval.
@@ -48,6 +50,7 @@ impl Config {
             state_machine_arn: text("STATE_MACHINE_ARN"),
             maintenance_state_machine_arn: text("MAINTENANCE_STATE_MACHINE_ARN"),
             delivers: read_kinds(&text("DELIVERS").unwrap_or_default())?,
+            unregistered_imports_url: text("UNREGISTERED_IMPORTS_URL"),
             event_bus_name: text("EVENT_BUS_NAME").unwrap_or_else(|| "default".into()),
             approval_timeout: Duration::from_secs(u64::from(number("APPROVAL_TIMEOUT_SECONDS", 604_800)?)),
             staging_retention_days: i32::try_from(number("STAGING_RETENTION_DAYS", 7)?).unwrap_or(7),

@@ -42,6 +42,11 @@ impl Clients {
         clients
     }
 
+    /// The configuration, for the client of a service that one function alone uses.
+    pub fn aws(&self) -> &SdkConfig {
+        &self.0.aws
+    }
+
     /// The objects of the bucket.
     pub fn objects(&self) -> &Objects {
         self.0.objects.get_or_init(|| Objects::new(&self.0.aws, &self.0.bucket))

@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod clients;
+mod delay;
 pub mod deliver;
 pub mod executions;
 pub mod metrics;

@@ -1,7 +1,8 @@
 //! `main` of a step: logs, configuration and clients once, then one invocation after the other.
 
 use super::app::App;
-use crate::db::Usage;
+use super::delay;
+use crate::db::{DbError, Usage, jobs, outage};
 use crate::domain::json::Document;
 use crate::domain::step::{StepError, StepErrorKind, StepResult, list_causes};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
@@ -70,8 +71,8 @@ where
         async move {
             let budget = Budget::until(UNIX_EPOCH + Duration::from_millis(event.context.deadline));
             let payload = event.payload.into_value().map_err(|error| StepError::invalid(error.to_string()));
-            let answer = async { invoke(app, payload?, budget, handler).await };
-            answer.await.map_err(|error| report(&error))
+            let answer = async { invoke(app, payload?, budget, handler).await }.await;
+            answer.inspect(|_| outage::end()).map_err(|error| report(&error))
         }
     }))
     .await
@@ -90,9 +91,16 @@ where
     F: Fn(App, I, Budget) -> Fut,
     Fut: Future<Output = StepResult<O>>,
 {
+    let worked_on = delay::read(&payload);
     let input = parse(payload)?;
-    app.db.ping().await?;
-    handler(app, input, budget).await
+    let Some(on) = worked_on else {
+        app.db.ping().await?;
+        return handler(app, input, budget).await;
+    };
+    let delayed = jobs::delay::find(&app.db, &on).await?;
+    let done = handler(app.clone(), input, budget).await;
+    delay::note(&app, &on, delayed, &done).await;
+    done
 }
 
 fn parse<I: DeserializeOwned>(payload: serde_json::Value) -> StepResult<I> {
@@ -100,14 +108,13 @@ fn parse<I: DeserializeOwned>(payload: serde_json::Value) -> StepResult<I> {
         .map_err(|error| StepError::invalid(format!("input: `{}`: {}", error.path(), error.inner())))
 }
 
-/// Logs an error with its causes and turns it into what the runtime sends.
+/// Logs an error with its causes, an outage of the database once a minute, and turns it into what the runtime sends.
 fn report(error: &StepError) -> Diagnostic {
-    let causes = list_causes(error);
-    match error.kind {
-        StepErrorKind::Internal => {
-            tracing::error!(error_type = error.kind.as_str(), message = %error, causes, "step failed")
-        }
-        _ => tracing::warn!(error_type = error.kind.as_str(), message = %error, causes, "step stopped"),
+    let (error_type, causes) = (error.kind.as_str(), list_causes(error));
+    match (DbError::of_step(error).filter(|cause| cause.is_outage()), error.kind) {
+        (Some(cause), _) => outage::note(cause),
+        (_, StepErrorKind::Internal) => tracing::error!(error_type, message = %error, causes, "step failed"),
+        _ => tracing::warn!(error_type, message = %error, causes, "step stopped"),
     }
     Diagnostic { error_type: error.kind.as_str().to_owned(), error_message: error.message.clone() }
 }

@@ -28,9 +28,18 @@ impl Caught {
             .filter(|message| !message.is_empty())
     }
 
-    /// The message, or what else is known.
+    /// What happened and what to do, or what else is known.
     pub fn describe(&self) -> String {
-        self.message().unwrap_or_else(|| {
+        match (self.error.as_str(), self.message()) {
+            ("Transient", Some(message)) => {
+                return format!("{message}; it was repeated until the time was up. Try again when the cause is gone");
+            }
+            ("Runtime.ExitError" | "Sandbox.Timedout" | "Lambda.Unknown", Some(message)) => {
+                return format!("the function was killed or ran out of memory or time ({message}); its log says why. Try again");
+            }
+            (_, message) => message,
+        }
+        .unwrap_or_else(|| {
             let cause: String = self.cause.chars().take(500).collect();
             match cause.is_empty() {
                 true => format!("the step ended with {}", self.error),

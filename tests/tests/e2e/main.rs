@@ -3,7 +3,8 @@
 //! import: codes that appear, a rollback of another job, a server that lost unlogged tables.
 //!
 //! `cargo xtask test --only e2e` brings the stack up and names it in `ONCELOAD_STACK`. Each test has merchants of its
-//! own, so that all tests run concurrently, and waits for visible conditions, never for a fixed time.
+//! own, so that all tests run concurrently, and waits for visible conditions, never for a fixed time. A test that stops
+//! what all of them use is `ignored`, and runs after the others.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,6 +24,7 @@ mod import {
     mod killed;
     mod mend;
     mod names;
+    mod outage;
     mod production_changed;
     mod queue;
     mod rejected_files;
@@ -30,6 +32,7 @@ mod import {
     mod started_by_hand;
     mod unfinished_work;
     mod unreadable_files;
+    mod unregistered;
 }
 mod http {
     mod client_recipe;

@@ -170,6 +170,23 @@ impl Stack {
         }
     }
 
+    /// Calls SQS without its SDK, which would be a dependency for three calls.
+    pub(crate) async fn sqs(&self, action: &str, body: Value) -> Value {
+        let (endpoint, region) = (self.file.aws_endpoint_url.clone(), self.file.region.clone());
+        let target = format!("AmazonSQS.{action}");
+        let called = tokio::task::spawn_blocking(move || {
+            let scope = format!(
+                "AWS4-HMAC-SHA256 Credential=test/20260101/{region}/sqs/aws4_request, SignedHeaders=host, Signature=0"
+            );
+            let request = ureq::post(endpoint)
+                .header("authorization", scope)
+                .header("x-amz-target", target)
+                .header("content-type", "application/x-amz-json-1.0");
+            request.send(body.to_string())?.body_mut().read_json::<Value>()
+        });
+        called.await.expect("the call").expect("an answer of SQS")
+    }
+
     /// Writes the line in one call, so that concurrent tests don't interleave.
     fn record(&self, answer: &Value) {
         let path = self.directory.join("answers.jsonl");

@@ -15,9 +15,11 @@ mod rules {
     mod deliveries;
     mod idempotency_keys;
     mod json;
+    mod layouts;
     mod object_keys;
     mod pace;
     mod requests;
+    mod status;
     mod words;
 }
 mod open {
@@ -92,6 +94,7 @@ mod sweep {
     mod unfinished_work;
 }
 mod import {
+    mod delayed;
     mod end_to_end;
     mod history;
     mod progress;
@@ -123,4 +126,5 @@ mod connections {
     mod answers;
     mod frozen;
     mod killed;
+    mod outage;
 }

@@ -20,7 +20,7 @@ pub(super) fn check() -> Result<()> {
     );
     let substitutions: BTreeSet<&str> = template
         .lines()
-        .filter_map(|line| line.trim().split_once(": !GetAtt "))
+        .filter_map(|line| line.trim().split_once(": !GetAtt ").or_else(|| line.trim().split_once(": !Ref ")))
         .map(|(name, _)| name)
         .collect();
     for machine in statemachine::definitions()? {

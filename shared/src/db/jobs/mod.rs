@@ -2,6 +2,7 @@
 
 mod close;
 mod decide;
+pub mod delay;
 mod line;
 mod open;
 mod rollback;

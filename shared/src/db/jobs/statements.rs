@@ -16,6 +16,8 @@ statements! {
     CLEAR_STAGING = "clear_staging";
     COMPLETE = "complete";
     COMPLETE_INSERTED = "complete_inserted";
+    DELAY = "delay";
+    DELAYED = "delayed";
     END = "end";
     EXPIRE_STAGING = "expire_staging";
     FENCE = "fence";
@@ -24,6 +26,7 @@ statements! {
     FIND_START = "find_start";
     FREEZE = "freeze";
     FREEZE_AGAIN = "freeze_again";
+    GO_ON = "go_on";
     HAND_OVER = "hand_over";
     HOLDER = "holder";
     IDENTITIES = "identities";

@@ -1,6 +1,6 @@
 -- jobs.view
 -- What GET /imports shows, one job or a page. Keyset: ($6, $7) is the last row of the page before.
-SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.created_by, j.completed_at, j.rolled_back_at,
+SELECT j.id, j.merchant_id, j.status, coalesce(d.phase, j.phase) AS phase, j.attempt, j.created_at, j.created_by, j.completed_at, j.rolled_back_at,
        j.source_info, j.records, j.staged, j.rejected, j.skipped, j.internal_duplicates, j.database_duplicates,
        j.both_duplicates, j.total_codes_to_insert, j.codes_inserted, j.late_duplicates, j.codes_deleted, j.codes_kept, j.merchant_total, j.blocked, j.verification,
        j.error_message, j.validation_errors, j.awaiting_since,
@@ -9,6 +9,7 @@ SELECT j.id, j.merchant_id, j.status, j.phase, j.attempt, j.created_at, j.create
        p.rows_loading, p.bytes_loading, p.load_seconds, p.rows_inserting, p.insert_seconds, p.rows_deleting, p.delete_seconds,
        c.chunks_total, c.chunks_done, w.warnings, r.rejected_by_reason
   FROM onceload.codes_import_jobs j
+  LEFT JOIN LATERAL (SELECT j.delayed_phase AS phase WHERE j.delayed_since < now() - interval '1 minute') d ON true
  CROSS JOIN LATERAL (
        SELECT count(*) FILTER (WHERE status <> 'left_out') AS files_total, count(*) FILTER (WHERE status = 'loaded') AS files_loaded,
               count(*) FILTER (WHERE status = 'failed') AS files_failed,

@@ -5,7 +5,7 @@ use super::error::DbResult;
 use super::jobs::Job;
 use super::pool::Database;
 use super::statement::statements;
-use super::tasks;
+use super::{outage, tasks};
 use crate::domain::ids::{JobId, TaskId};
 use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
@@ -121,6 +121,7 @@ async fn beat_for_ever(db: Database, watched: Watching, counts: Option<Part>, sh
         match beat(&db, watched, counts, &shared).await {
             Ok(verdict) => shared.verdict.store(verdict, Ordering::Relaxed),
             // The work goes on: its own last statement is what fences it.
+            Err(error) if error.is_outage() => outage::note(&error),
             Err(error) => tracing::warn!(?watched, %error, cause = %error.cause, "heartbeat failed"),
         }
     }

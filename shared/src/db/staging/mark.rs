@@ -2,14 +2,13 @@
 
 use super::tables::{EXISTING, INTERNAL, bucket_table, create_side, side_table};
 use crate::db::bind::Bind;
-use crate::db::connection::{Connection, Session};
+use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::statement::Composed;
 use crate::db::transaction::Transaction;
 use crate::domain::buckets::{Chunk, Range, split_points};
 use crate::domain::ids::{JobId, MerchantId};
 use std::fmt::Write;
-use std::time::Duration;
 
 /// ` AND column >= $n AND column < $m` for the bounds that a range has; their values are appended to `binds`.
 pub(super) fn bounds<'a>(range: &'a Range, column: &str, binds: &mut Vec<&'a dyn Bind>) -> String {
@@ -131,20 +130,18 @@ SELECT count(*) AS rows,
 /// Points that cut a bucket into at most `parts`, from a sample of its rows, and how many rows each part holds. `range`:
 /// that of the bucket.
 pub async fn cut(
-    connection: &Connection,
+    on: &dyn Session,
     job: JobId,
     bucket: usize,
     range: &Range,
     parts: usize,
-    time_left: Duration,
 ) -> DbResult<(Vec<String>, Vec<i64>)> {
-    let on = connection.with_patience(time_left);
     let table = bucket_table(job, bucket);
     let sample = Composed {
         name: "staging.sample",
         sql: format!("-- staging.sample\nSELECT code FROM {table} TABLESAMPLE SYSTEM (2) REPEATABLE (1)"),
     };
-    let sample: Vec<String> = sample.all(&on, &[]).await?.iter().map(|row| row.get("code")).collect();
+    let sample: Vec<String> = sample.all(on, &[]).await?.iter().map(|row| row.get("code")).collect();
     let points = range.inside(split_points(sample, parts));
     let count = Composed {
         name: "staging.count_parts",
@@ -154,7 +151,7 @@ SELECT width_bucket(code, $1::text[] COLLATE \"C\") AS part, count(*) AS rows FR
         ),
     };
     let mut rows = vec![0; points.len() + 1];
-    for row in count.all(&on, &[&points]).await? {
+    for row in count.all(on, &[&points]).await? {
         if let Some(slot) = usize::try_from(row.get::<_, i32>("part")).ok().and_then(|i| rows.get_mut(i)) {
             *slot = row.get("rows");
         }

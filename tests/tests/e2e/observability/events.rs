@@ -1,35 +1,18 @@
 //! The events that an import publishes: `ImportStateChanged` on EventBridge.
 
 use crate::merchant::Merchant;
-use crate::stack::{Stack, until};
+use crate::stack::until;
 use aws_sdk_eventbridge::types::Target;
 use serde_json::{Value, json};
-
-/// Calls SQS without its SDK, which would be a dependency for three calls.
-async fn sqs(stack: &Stack, action: &str, body: Value) -> Value {
-    let (endpoint, region) = (stack.file.aws_endpoint_url.clone(), stack.file.region.clone());
-    let target = format!("AmazonSQS.{action}");
-    let called = tokio::task::spawn_blocking(move || {
-        let scope = format!(
-            "AWS4-HMAC-SHA256 Credential=test/20260101/{region}/sqs/aws4_request, SignedHeaders=host, Signature=0"
-        );
-        let request = ureq::post(endpoint)
-            .header("authorization", scope)
-            .header("x-amz-target", target)
-            .header("content-type", "application/x-amz-json-1.0");
-        request.send(body.to_string())?.body_mut().read_json::<Value>()
-    });
-    called.await.expect("the call").expect("an answer of SQS")
-}
 
 #[tokio::test]
 async fn waiting_and_final_states_are_announced() {
     let merchant = Merchant::new("events").await;
     let (stack, id) = (&merchant.stack, merchant.id);
     let name = format!("e2e-{id}");
-    let queue = sqs(stack, "CreateQueue", json!({ "QueueName": name })).await["QueueUrl"].clone();
+    let queue = stack.sqs("CreateQueue", json!({ "QueueName": name })).await["QueueUrl"].clone();
     let attributes = json!({ "QueueUrl": queue, "AttributeNames": ["QueueArn"] });
-    let arn = sqs(stack, "GetQueueAttributes", attributes).await["Attributes"]["QueueArn"].clone();
+    let arn = stack.sqs("GetQueueAttributes", attributes).await["Attributes"]["QueueArn"].clone();
     let arn = arn.as_str().expect("the queue's ARN");
     let pattern = json!({ "source": ["onceload"], "detail-type": ["ImportStateChanged"],
                           "detail": { "merchant_id": [id] } });
@@ -47,12 +30,12 @@ async fn waiting_and_final_states_are_announced() {
     let mut heard: Vec<Value> = Vec::new();
     until("three events", async || {
         let receive = json!({ "QueueUrl": queue, "MaxNumberOfMessages": 10 });
-        let received = sqs(stack, "ReceiveMessage", receive).await;
+        let received = stack.sqs("ReceiveMessage", receive).await;
         for message in received["Messages"].as_array().into_iter().flatten() {
             let body = message["Body"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
             heard.push(body.expect("an event")["detail"].clone());
             let receipt = json!({ "QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"] });
-            sqs(stack, "DeleteMessage", receipt).await;
+            stack.sqs("DeleteMessage", receipt).await;
         }
         (heard.len() >= 3).then_some(())
     })
@@ -73,6 +56,6 @@ async fn waiting_and_final_states_are_announced() {
     assert!(heard[2]["error_message"].is_string(), "{}", heard[2]);
     stack.events.remove_targets().rule(&name).ids("queue").send().await.expect("the target goes");
     stack.events.delete_rule().name(&name).send().await.expect("the rule goes");
-    sqs(stack, "DeleteQueue", json!({ "QueueUrl": queue })).await;
+    stack.sqs("DeleteQueue", json!({ "QueueUrl": queue })).await;
     merchant.wait_for_rest().await;
 }

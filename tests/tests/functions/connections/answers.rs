@@ -187,3 +187,12 @@ async fn a_request_of_a_silent_server_is_answered_with_503() {
     let refused = onceload_tests::communities::create(&app, "ada", None, &coffee).await;
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("2")), "{refused:?}");
 }
+
+#[test]
+fn every_mode_of_libpq_that_checks_is_understood() {
+    for mode in ["disable", "prefer", "require", "verify-ca", "verify-full"] {
+        let url = format!("postgres://user:password@db.example:5432/name?sslmode={mode}");
+        assert!(Database::new(&url, Usage::http(), None).is_ok(), "{mode}");
+    }
+    assert!(Database::new("postgres://db.example/name?sslmode=none", Usage::http(), None).is_err());
+}

@@ -300,6 +300,17 @@ async fn a_schema_that_other_migrations_made_is_refused() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_fails_says_which_one_and_why() {
+    let db = Server::from_env().create_empty_database().await;
+    db.exec("CREATE SCHEMA onceload; CREATE TABLE onceload.codes (code text)").await;
+    let failed = migrate(direct_pool(&db).connection().await.unwrap()).await.unwrap_err();
+    assert_eq!(failed.kind, StepErrorKind::Internal, "{failed}");
+    for says in ["V3__codes", "relation \"codes\" already exists", "42P07"] {
+        assert!(failed.message.contains(says), "{failed}");
+    }
+}
+
 /// The functions connect as this role, so no other test can have relied on a privilege.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_functions_role_has_no_special_privileges_and_no_search_path() {

@@ -91,6 +91,16 @@ fn count_state(state: &Value, items: usize, repetitions: usize) -> usize {
     }
 }
 
+/// The events of the tries that a state's retrier for `Transient` allows besides the first.
+fn count_patience(state: &Value) -> usize {
+    let rules = state["Retry"].as_array().unwrap();
+    let transient = rules.iter().find(|rule| rule["ErrorEquals"][0] == "Transient").unwrap();
+    let tries = usize::try_from(transient["MaxAttempts"].as_u64().unwrap()).unwrap();
+    let waits = state["Resource"].as_str().unwrap().ends_with(".waitForTaskToken");
+    // Scheduled, Started, Failed; Submitted where it waits for its token.
+    tries * (3 + usize::from(waits))
+}
+
 fn course<'a>(machine: &'a Value, errors: &[(&'a str, &'a str)]) -> Course<'a> {
     let choices = vec![("WhatNext", "LoadFiles")];
     Course { machine, chunks: MAX_CHUNKS, repetitions: 0, errors: errors.to_vec(), choices }
@@ -144,4 +154,27 @@ fn who_waits_a_day_in_line_ends_and_says_why() {
     let cause: Value = serde_json::from_str(caught["Cause"].as_str().unwrap()).unwrap();
     assert_eq!(caught["Error"], "ImportInProgress");
     assert!(cause["errorMessage"].as_str().unwrap().starts_with("waited a day for other imports"), "{cause}");
+}
+
+/// The largest import meets an outage that uses up the patience of as many loaders as template.yaml allows at a time, and its
+/// upload has waited a day for the database before.
+#[test]
+fn the_largest_import_that_meets_the_longest_outages_fits_into_its_history() {
+    const MOST_AT_A_TIME: usize = 40;
+    let machine = deployed("import");
+    let states = &machine["States"];
+    let template = std::fs::read_to_string(xtask::project::root().join("template.yaml")).unwrap();
+    let parameter = template.split("  LoadConcurrency:").nth(1).unwrap();
+    assert!(parameter.trim_start().contains(&format!("MaxValue: {MOST_AT_A_TIME}\n")), "LoadConcurrency");
+    let import = course(&machine, &[]).count_events(None);
+    let a_day = count_patience(&states["Open"]);
+    assert!((4_320..4_400).contains(&a_day), "{a_day} events in a day");
+    let loaders =
+        MOST_AT_A_TIME * count_patience(&states["LoadFiles"]["ItemProcessor"]["States"]["LoadFile"]);
+    assert!(import + a_day + loaders < LIMIT, "{import} + {a_day} + {loaders} events");
+    // 22 tries are an outage of ten minutes. With the default of four at a time, there is room for one in each of ten steps.
+    let ten_minutes = 22 * 3;
+    let losses = [("InsertCodes", "CountMismatch"); 3];
+    let marked_again = course(&machine, &losses).count_events(None);
+    assert!(marked_again + 10 * 4 * ten_minutes < LIMIT, "{marked_again} events and ten outages");
 }

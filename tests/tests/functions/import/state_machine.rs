@@ -64,21 +64,96 @@ fn every_error_that_is_retried_or_caught_exists_and_every_error_of_a_step_is_han
     }
 }
 
+/// A task that invokes a function.
+fn is_step(state: &Value) -> bool {
+    state["Resource"].as_str().is_some_and(|resource| resource.contains(":lambda:"))
+}
+
 #[test]
-fn every_task_retries_transient_and_internal_errors_and_no_other_error_of_a_step() {
+fn every_step_retries_transient_and_internal_errors_and_no_other_error() {
+    for_each_state(&mut |name, state| {
+        if !is_step(state) {
+            return;
+        }
+        let [final_errors, transient, crash] = rules(state, "Retry") else {
+            panic!("{name} has other retry rules")
+        };
+        assert_eq!(final_errors["MaxAttempts"], 0, "{name}");
+        assert_eq!(errors(transient), ["Transient", "Lambda.TooManyRequestsException"], "{name}");
+        for kind in StepErrorKind::ALL {
+            let is_final = !matches!(kind, StepErrorKind::Transient | StepErrorKind::Internal);
+            assert_eq!(is_final, errors(final_errors).contains(&kind.as_str()), "{name}: {kind:?}");
+        }
+        for error in ["Internal", "Lambda.ServiceException", "States.TaskFailed"] {
+            assert!(errors(crash).contains(&error), "{name}: {error}");
+        }
+    });
+}
+
+/// The seconds between the tries of a retrier without jitter (Amazon States Language, "Retrying after error").
+fn pauses(retrier: &Value) -> Vec<f64> {
+    let number = |member: &str| retrier[member].as_f64().unwrap_or_else(|| panic!("{member}: {retrier}"));
+    let (first, rate, most) = (number("IntervalSeconds"), number("BackoffRate"), number("MaxDelaySeconds"));
+    let tries = retrier["MaxAttempts"].as_i64().unwrap();
+    std::iter::successors(Some(first), |pause| Some(f64::min(pause * rate, most)))
+        .take(usize::try_from(tries).unwrap())
+        .collect()
+}
+
+#[test]
+fn what_passes_is_repeated_for_as_long_as_an_outage_lasts() {
+    let (mut steps, mut opening) = (0, 0);
     for_each_state(&mut |name, state| {
         if state["Type"] != "Task" {
             return;
         }
-        let [final_errors, retried] = rules(state, "Retry") else { panic!("{name} has other retry rules") };
-        assert_eq!(final_errors["MaxAttempts"], 0, "{name}");
-        for kind in StepErrorKind::ALL {
-            let again = matches!(kind, StepErrorKind::Transient | StepErrorKind::Internal);
-            assert_eq!(again, errors(retried).contains(&kind.as_str()), "{name}: {kind:?}");
-            assert_eq!(!again, errors(final_errors).contains(&kind.as_str()), "{name}: {kind:?}");
+        let patient = rules(state, "Retry")
+            .iter()
+            .find(|rule| errors(rule).iter().any(|e| matches!(*e, "Transient" | "States.ALL")));
+        let patient = patient.unwrap_or_else(|| panic!("{name} does not wait"));
+        assert!(patient.get("JitterStrategy").is_none(), "{name}: full jitter halves the time on average");
+        let pauses = pauses(patient);
+        let (sum, longest) = (pauses.iter().sum::<f64>(), pauses.iter().copied().fold(0.0, f64::max));
+        assert_eq!(pauses[..3], [1.0, 2.0, 4.0], "{name}: a short outage costs little");
+        if matches!(name, "Open" | "WaitForMerchant" | "KeepUnregistered") {
+            opening += 1;
+            assert!(sum >= 86_400.0 && longest <= 60.0, "{name}: {sum} s, {longest} s at a time");
+        } else {
+            steps += 1;
+            assert!(sum >= 1_200.0 && longest <= 30.0, "{name}: {sum} s, {longest} s at a time");
         }
-        assert!(errors(retried).contains(&"Lambda.ServiceException"), "{name}");
     });
+    assert_eq!((steps, opening), (17, 3), "every task of both state machines");
+}
+
+#[test]
+fn a_crash_is_tried_six_times_within_about_a_minute() {
+    for_each_state(&mut |name, state| {
+        for crash in rules(state, "Retry").iter().filter(|rule| errors(rule).contains(&"Internal")) {
+            let pauses = pauses(crash);
+            assert_eq!((pauses.len(), pauses.iter().sum::<f64>()), (6, 61.0), "{name}");
+        }
+    });
+}
+
+/// An upload is remembered by its execution alone until its job is registered.
+#[test]
+fn an_execution_without_a_job_leaves_its_input_to_the_sweep() {
+    let import = deployed("import");
+    let states = &import["States"];
+    let [failed] = rules(&states["CloseStopped"], "Catch") else { panic!("CloseStopped has other catches") };
+    assert_eq!((errors(failed), &failed["Next"]), (vec!["States.ALL"], &Value::from("KeepUnregistered")));
+    assert!(failed.get("Assign").is_none(), "the first error is kept, not that of closing");
+    let without_job = &states["HowItEnded"]["Choices"][0];
+    let condition = without_job["Condition"].as_str().unwrap();
+    assert!(condition.contains("job_id = null") && condition.contains("!= 'InvalidInput'"), "{condition}");
+    assert_eq!(without_job["Next"], "KeepUnregistered");
+    let keep = &states["KeepUnregistered"];
+    assert_eq!(keep["Resource"], "arn:aws:states:::sqs:sendMessage", "it needs no function and no database");
+    let message = &keep["Arguments"]["MessageBody"];
+    assert_eq!(message["execution_arn"], "{% $states.context.Execution.Id %}");
+    assert_eq!(message["input"], "{% $states.context.Execution.Input %}");
+    assert_eq!(keep["Next"], "Failed");
 }
 
 #[test]
@@ -133,7 +208,8 @@ fn a_rejected_file_does_not_stop_the_other_files() {
 #[test]
 fn every_error_that_stops_a_machine_is_kept_for_the_step_that_records_it() {
     for_each_state(&mut |name, state| {
-        for rule in rules(state, "Catch").iter().filter(|rule| errors(rule) == ["States.ALL"]) {
+        let stops = |rule: &&Value| errors(rule) == ["States.ALL"] && rule["Next"] != "KeepUnregistered";
+        for rule in rules(state, "Catch").iter().filter(stops) {
             let kept = rule["Assign"]["caught"].as_str().unwrap_or_else(|| panic!("{name} drops the error"));
             assert!(
                 kept.contains("errorOutput.Error") && kept.contains("errorOutput.Cause"),

@@ -2,7 +2,10 @@
 
 use onceload_tests::{State, World};
 use serde_json::json;
+use shared::domain::step::StepErrorKind;
+use shared::lambda::Budget;
 use std::fmt::Write;
+use std::time::Duration;
 
 /// 900,000 sequential codes, and one of them 400,000 times more: one bucket with more rows than a chunk may hold.
 #[tokio::test(flavor = "multi_thread")]
@@ -75,4 +78,24 @@ async fn one_value_may_be_almost_half_of_all_codes() {
     assert_eq!(job["codes_inserted"], json!(rows - repeated + 1));
     assert_eq!(job["restage_count"], json!(0), "nothing was lost");
     assert_eq!(job["verification"]["verified"], json!(true));
+}
+
+/// Repeated, the cut would have no more time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_that_runs_out_of_time_is_not_transient() {
+    let world = World::new().await;
+    let mut run = world.import_file("a.csv", "code\nA\nB\n");
+    run.until(State::PlanChunks).await.expect(State::PlanChunks);
+    // So many that the bucket is cut, on a table that nobody may read.
+    world.db.exec("UPDATE onceload.import_files SET bucket_rows = '{2000000}'").await;
+    let reader = world.db.connect().await;
+    let table = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+                  WHERE schemaname = 'onceload_staging' AND tablename LIKE 'b%'";
+    let table = world.db.value(table).await;
+    reader.batch_execute(&format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await.unwrap();
+    let input = mark_duplicates::Input { job_id: run.job, attempt: run.attempt, chunk: None };
+    let a_second = Budget::of(Duration::from_secs(1));
+    let error = mark_duplicates::handle(world.app.clone(), input, a_second).await.expect_err("out of time");
+    assert_eq!(error.kind, StepErrorKind::TimeBudgetExceeded, "{error}");
+    assert!(error.message.contains("split the import"), "{error}");
 }

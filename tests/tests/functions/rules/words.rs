@@ -14,6 +14,14 @@ fn every_phase_is_read_back_from_its_name() {
 }
 
 #[test]
+fn the_phases_are_a_closed_list_in_the_documentation_of_the_api() {
+    let api = include_str!("../../../../docs/openapi.yaml");
+    let listed = api.lines().find(|line| line.contains("enum: [registered")).expect("the phases");
+    let names: Vec<&str> = Phase::ALL.iter().map(|phase| phase.as_str()).collect();
+    assert_eq!(listed.trim(), format!("enum: [{}]", names.join(", ")));
+}
+
+#[test]
 fn every_word_of_a_task_is_read_back_from_its_name() {
     for kind in ExportKind::ALL {
         assert_eq!(ExportKind::by_name(kind.as_str()), Some(*kind));
