@@ -26,7 +26,8 @@ CREATE TABLE onceload.codes_import_jobs (
     finished_at          timestamptz,                              -- entered a final state; staging is kept 7 days from here
     staging_cleared_at   timestamptz,
 
-    source_info          jsonb       NOT NULL,                     -- the door it came through, as asked
+    source_info          jsonb       NOT NULL,                     -- the door it came through, and what was asked; 20 keys at most
+    files_asked          text[] COLLATE "C",                       -- every key that was asked for, until the files are frozen
     source_event_key     text,                                     -- bucket, key, version of the S3 event
     source_fingerprint   text,                                     -- frozen (key, version) pairs + mapping
     mapping              jsonb,
@@ -42,6 +43,7 @@ CREATE TABLE onceload.codes_import_jobs (
     delayed_phase        text,                                     -- what the job is shown in after a minute of that
 
     files_frozen_at      timestamptz,
+    file_totals          jsonb,                                    -- `sum_up_files`, once its files don't change; null while they load
     staging_created_at   timestamptz,
     split_points         text[] COLLATE "C",                       -- n points cut staging into n + 1 buckets
 
@@ -192,6 +194,9 @@ CREATE TABLE onceload.import_files (
     bucket_rows   bigint[],
     warnings      jsonb       NOT NULL DEFAULT '[]',       -- of a loaded file: reason, count, line and sample of the first
     rejected_by_reason jsonb  NOT NULL DEFAULT '{}',       -- of a loaded file
+    -- Of `rejected`, those that have a row in import_rejects, and the bytes of those rows: of very many, the first.
+    rejects_kept  bigint      NOT NULL DEFAULT 0,
+    reject_bytes  bigint      NOT NULL DEFAULT 0,
     error_reason  text,
     error_message text,
     loaded_at     timestamptz,
@@ -202,6 +207,46 @@ CREATE TABLE onceload.import_files (
     -- Every record ends in one of three places.
     CONSTRAINT import_files_accounting CHECK (records IS NULL OR records = staged + rejected + skipped)
 );
+
+-- The files of a job in one value: how many, their bytes and records, their warnings, their rejects by reason.
+CREATE FUNCTION onceload.sum_up_files(job uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object(
+               'files_total', count(*) FILTER (WHERE f.status <> 'left_out'),
+               'files_loaded', count(*) FILTER (WHERE f.status = 'loaded'),
+               'files_failed', count(*) FILTER (WHERE f.status = 'failed'),
+               'bytes_total', coalesce(sum(f.bytes) FILTER (WHERE f.status <> 'left_out'), 0),
+               'bytes_loaded', coalesce(sum(f.bytes) FILTER (WHERE f.status = 'loaded'), 0),
+               'records', coalesce(sum(f.records), 0), 'staged', coalesce(sum(f.staged), 0),
+               'rejected', coalesce(sum(f.rejected), 0), 'skipped', coalesce(sum(f.skipped), 0),
+               'warnings', (
+                   SELECT coalesce(jsonb_agg(jsonb_build_object('reason', reason, 'count', count, 'files', files, 'first', first)
+                                             ORDER BY reason), '[]')
+                     FROM (SELECT w.reason COLLATE "C" AS reason, sum(w.count) AS count, count(*) AS files,
+                                  (array_agg(jsonb_build_object('file', g.key, 'line', w.line, 'sample', w.sample)
+                                             ORDER BY g.file_no))[1] AS first
+                             FROM onceload.import_files g
+                            CROSS JOIN jsonb_to_recordset(g.warnings) AS w(reason text, count bigint, line bigint, sample text)
+                            WHERE g.job_id = sum_up_files.job GROUP BY 1) AS warning),
+               'rejected_by_reason', (
+                   SELECT coalesce(jsonb_object_agg(reason, count), '{}')
+                     FROM (SELECT r.key AS reason, sum(r.value::bigint) AS count
+                             FROM onceload.import_files g
+                            CROSS JOIN jsonb_each_text(g.rejected_by_reason) AS r
+                            WHERE g.job_id = sum_up_files.job GROUP BY 1) AS reject))
+      FROM onceload.import_files f WHERE f.job_id = sum_up_files.job
+$$;
+
+-- A list of jobs reads one value of each instead of up to 2,000 files. Files change while their job opens or loads, and when a
+-- failed one is mended. A loader holds the job's row until it has committed, so what is summed up here is complete.
+CREATE FUNCTION onceload.codes_import_jobs_files() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.file_totals := CASE WHEN NEW.status <> 'loading' THEN onceload.sum_up_files(NEW.id) END;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER codes_import_jobs_files BEFORE UPDATE OF status, source_fingerprint ON onceload.codes_import_jobs
+    FOR EACH ROW WHEN ((OLD.status <> NEW.status AND (OLD.status IN ('pending', 'loading') OR NEW.status = 'loading'))
+                       OR OLD.source_fingerprint IS DISTINCT FROM NEW.source_fingerprint)
+    EXECUTE FUNCTION onceload.codes_import_jobs_files();
 
 -- One chunk is a range of codes inside one bucket of staging: [lower_bound, upper_bound).
 CREATE TABLE onceload.import_chunks (
@@ -239,6 +284,26 @@ CREATE TABLE onceload.import_progress (
     CONSTRAINT import_progress_step CHECK (step IN ('load', 'insert', 'rollback', 'export'))
 ) WITH (fillfactor = 50);
 
+-- What the steps of an attempt have done so far: rows, bytes of files that are being loaded, and seconds. Joined to a list of jobs, its
+-- cost would be estimated for each of them, and PostgreSQL would compile the list for longer than it runs.
+CREATE FUNCTION onceload.sum_up_progress(job uuid, of_attempt integer) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT jsonb_build_object(
+               'rows_loading', coalesce(sum(p.rows_done) FILTER (WHERE p.step = 'load'), 0),
+               'bytes_loading', coalesce(sum(p.bytes_done) FILTER (WHERE p.step = 'load' AND f.status = 'pending'), 0),
+               'load_seconds', extract(epoch FROM max(p.updated_at) FILTER (WHERE p.step = 'load')
+                                                  - min(p.started_at) FILTER (WHERE p.step = 'load')),
+               'rows_inserting', coalesce(max(p.rows_done) FILTER (WHERE p.step = 'insert'), 0),
+               'insert_seconds', extract(epoch FROM max(p.updated_at) FILTER (WHERE p.step = 'insert')
+                                                    - min(p.started_at) FILTER (WHERE p.step = 'insert')),
+               'rows_deleting', coalesce(max(p.rows_done) FILTER (WHERE p.step = 'rollback'), 0),
+               'delete_seconds', extract(epoch FROM max(p.updated_at) FILTER (WHERE p.step = 'rollback')
+                                                    - min(p.started_at) FILTER (WHERE p.step = 'rollback')))
+      FROM onceload.import_progress p
+      LEFT JOIN onceload.import_files f ON p.step = 'load' AND f.job_id = p.job_id AND f.file_no = p.part
+     WHERE p.job_id = sum_up_progress.job AND p.attempt = of_attempt
+$$;
+
+-- The first rejects of each file, up to db::rejects::MAX_FILE_BYTES and MAX_JOB_BYTES. All are counted on their file.
 CREATE TABLE onceload.import_rejects (
     job_id        uuid   NOT NULL REFERENCES onceload.codes_import_jobs,
     record_number bigint NOT NULL,

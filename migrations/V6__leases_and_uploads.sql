@@ -152,4 +152,6 @@ CREATE TABLE onceload.uploads (
     CONSTRAINT uploads_size CHECK (size BETWEEN 1 AND 5497558138880),
     CONSTRAINT uploads_key_of_merchant CHECK (starts_with(key, 'uploads/' || merchant_id || '/'))
 );
+-- How many wait to be sent is counted with each declaration.
+CREATE INDEX uploads_open ON onceload.uploads (merchant_id, user_id, expires_at) WHERE status = 'open';
 CREATE INDEX uploads_merchant_created_at ON onceload.uploads (merchant_id, created_at DESC);

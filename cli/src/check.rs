@@ -26,6 +26,10 @@ pub(crate) fn check(session: &Session, args: &Check) -> Outcome<Output> {
     if !passed_over.is_empty() {
         lines.push(format!("Passed over: {}", terminal::part(&passed_over.join(", "))));
     }
+    match number(&checked, "/files_left_out") {
+        0 => {}
+        more => lines.push(format!("... and {}", files(more))),
+    }
     let faults = number(&checked, "/totals/faults");
     let exact = if checked["totals"]["records"]["exact"] == Value::Bool(true) { "" } else { "about " };
     lines.push(format!(

@@ -153,7 +153,9 @@ async function send(
  */
 function isFinal(status: number, body: any): boolean {
   const inProgress = status === 409 && body?.type === "urn:onceload:problem:request-in-progress";
-  return !inProgress && ![429, 500, 502, 503, 504].includes(status);
+  // Kept keys expire hours later.
+  const tooMany = status === 429 && body?.type === "urn:onceload:problem:too-many-keys";
+  return tooMany || (!inProgress && ![429, 500, 502, 503, 504].includes(status));
 }
 
 /** Waits twice as long each time, up to half a minute, with jitter, and never shorter than the server asks for. */

@@ -15,7 +15,7 @@ use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::domain::message::Kind;
 use shared::lambda::clients::Clients;
-use shared::lambda::{App, Config};
+use shared::lambda::{App, Config, MAX_DECOMPRESSED_BYTES};
 use shared::s3::objects::Objects;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -124,7 +124,7 @@ impl World {
     /// The job as the API shows it, without links.
     pub async fn show(&self, job: JobId) -> Value {
         let connection = self.app.db.connection().await.expect("connection");
-        json!(find_view(&connection, &[self.merchant], job).await.expect("the view").expect("a job"))
+        json!(find_view(&connection, &[self.merchant], job, false).await.expect("the view").expect("a job"))
     }
 
     /// The job's row.
@@ -220,6 +220,7 @@ pub fn config() -> Config {
         upload_retention_days: 30,
         load_concurrency: 4,
         mark_concurrency: 4,
+        max_decompressed_bytes: MAX_DECOMPRESSED_BYTES,
         migration_database_url: None,
     }
 }

@@ -6,6 +6,7 @@ mod columns;
 mod marks;
 mod rejects;
 mod restage;
+mod split;
 mod staged;
 
 use marks::Rows;

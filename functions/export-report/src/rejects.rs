@@ -3,12 +3,12 @@
 
 use crate::File;
 use crate::columns::{Header, Places, Union};
-use shared::csv::split::split;
+use crate::split::split;
 use shared::csv::text::{defuse, write_record};
 use shared::db::files;
 use shared::db::jobs::{self, Job};
 use shared::db::progress::Watch;
-use shared::db::rejects::{self, RAW_BYTES, StoredReject};
+use shared::db::rejects::{self, NotKept, RAW_BYTES, StoredReject};
 use shared::db::tasks::{self, Task};
 use shared::db::{ASK_AGAIN, Connection, Limits, Session, within_budget};
 use shared::domain::field::REJECT_COLUMNS;
@@ -118,8 +118,22 @@ impl Writer {
             self.batch.push(reject);
         }
         drop(rejects);
+        self.flush().await?;
+        let not_kept = rejects::list_not_kept(&tx, job.id).await?;
         tx.commit().await?;
-        self.flush().await
+        self.name_not_kept(&not_kept).await
+    }
+
+    /// One line for each file that had more rejects than are kept. An import rejects it, too.
+    async fn name_not_kept(&mut self, files: &[NotKept]) -> StepResult<()> {
+        for NotKept { file_no, file, rejects } in files {
+            let Some(source) = self.sources.get(file_no) else { continue };
+            let detail = format!("{rejects} more records of the file were rejected; too many to be kept");
+            let mut row = self.header.arrange(&source.places, &[]);
+            row.extend([file.as_str(), "", "", "not_kept", &detail, ""]);
+            self.upload.write(write_record(&row, b',').as_bytes()).await?;
+        }
+        Ok(())
     }
 
     /// Writes the records of the batch, split by the layout of their file.

@@ -105,7 +105,7 @@ impl Restage<'_> {
         };
         let mut pieces = objects.stream(object, Arc::default());
         let bytes = StreamReader::new(poll_fn(move |cx| pieces.poll_recv(cx)));
-        let text = decompress(bytes, layout.compression);
+        let text = decompress(bytes, layout.compression, self.app.config.max_decompressed_bytes);
         let mut rows = Records::new(text, layout, job.merchant, job.options.max_rejects);
         let splitter = Splitter::new(job.split_points.as_deref().unwrap_or_default());
         let mut buffers: Vec<CopyBuffer> =

@@ -17,6 +17,7 @@ use shared::domain::field::{Field, Mapping};
 use shared::domain::ids::MerchantId;
 use shared::domain::layout::Layout;
 use shared::domain::object::FrozenObject;
+use shared::domain::remark::shorten;
 use shared::domain::source::{Options, Selection, Source, StartRequest};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::domain::warning::Findings;
@@ -24,7 +25,7 @@ use shared::http::{Answer, Problem, json_answer, read_body_of_member};
 use shared::lambda::App;
 use shared::s3::objects::Objects;
 use shared::source::inspect::read_head;
-use shared::source::resolve::resolve;
+use shared::source::resolve::{Resolved, resolve};
 use std::io::Cursor;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,9 +44,13 @@ const CHECK_ENDS: Duration = Duration::from_secs(30);
 const HEADS: usize = 16;
 /// How many files are counted at a time, so that the parsing of one overlaps with the fetching of another.
 const COUNTS: usize = 4;
-/// The most sample rows and rejects in an answer: Lambda's answers end at 6 MB. Samples beyond this are left out, counts
-/// never are.
-const SAMPLE_BYTES: usize = 4_000_000;
+/// An answer's files are described whole up to so many bytes, then without header, samples and warnings, and beyond the second
+/// bound they are only counted: Lambda's answers end at 6 MB.
+const WHOLE_BYTES: usize = 3_000_000;
+const ALL_BYTES: usize = 5_000_000;
+/// How many columns of a header are shown, and how many bytes of each.
+const SHOWN_COLUMNS: usize = 200;
+const SHOWN_NAME_BYTES: usize = 255;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +104,7 @@ fn checks_in_progress() -> Problem {
 
 /// Checks every file of a source, as the API answers it. What can't be counted within the limit is estimated.
 pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<Value, Problem> {
-    let objects = app.objects();
+    let (objects, max_text) = (app.objects(), app.config.max_decompressed_bytes);
     let deadline = Instant::now() + limit;
     let resolved = resolve(objects, &app.db, &source, None).await.map_err(word_refusal)?;
     let heads: Vec<Checked> = stream::iter(resolved.objects)
@@ -108,14 +113,14 @@ pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<
         .try_collect()
         .await?;
     let mut files: Vec<Checked> = stream::iter(heads)
-        .map(|file| count_rest(objects, file, &source, deadline))
+        .map(|file| count_rest(objects, file, &source, max_text, deadline))
         .buffered(COUNTS)
         .collect()
         .await;
-    files.extend(resolved.faults.into_iter().map(Checked::unseen));
+    files.extend(faults.into_iter().map(Checked::unseen));
     files.sort_by(|a, b| a.object.key.cmp(&b.object.key));
     let mut answer = describe(&source, &files);
-    answer["passed_over"] = json!(resolved.passed_over);
+    answer["passed_over"] = json!(passed_over);
     Ok(answer)
 }
 
@@ -125,6 +130,15 @@ fn word_refusal(error: StepError) -> Problem {
         StepErrorKind::InvalidInput => Problem::unprocessable("/prefix", format!("{error}.")),
         _ => error.into(),
     }
+}
+
+fn too_slow(source: &Source) -> Problem {
+    let pointer = match source.selection {
+        Selection::Files(_) => "/files",
+        Selection::Prefix(_) => "/prefix",
+    };
+    let detail = "Reading the headers of these files takes too long. Check fewer of them at a time.";
+    Problem::unprocessable(pointer, detail)
 }
 
 /// One file, and what is known of it: its fault, if it has one.
@@ -178,7 +192,13 @@ async fn check_head(objects: &Objects, object: FrozenObject, source: &Source) ->
 
 /// Counts a file that is longer than its head, until the deadline. If the count doesn't get to the end, the larger of the
 /// two tallies stays, as an estimate.
-async fn count_rest(objects: &Objects, file: Checked, source: &Source, deadline: Instant) -> Checked {
+async fn count_rest(
+    objects: &Objects,
+    file: Checked,
+    source: &Source,
+    max_text: u64,
+    deadline: Instant,
+) -> Checked {
     let Checked { object, found } = file;
     let mut found = match found {
         Ok(head) if !head.exact => head,
@@ -191,6 +211,7 @@ async fn count_rest(objects: &Objects, file: Checked, source: &Source, deadline:
         object.clone(),
         found.layout.clone(),
         source.merchant,
+        max_text,
     ));
     let (counted, ended) = match counting.await {
         Ok(counted) => counted,
@@ -229,50 +250,64 @@ async fn count_until(
     object: FrozenObject,
     layout: Layout,
     merchant: MerchantId,
+    max_text: u64,
 ) -> (Counted, Result<Result<(), ReadError>, Elapsed>) {
     let mut tally = Tally::default();
-    let (text, taken) = read_text(&objects, &object, layout.compression);
+    let (text, taken) = read_text(&objects, &object, layout.compression, max_text);
     let mut rows = Rows::new(text, &layout, merchant, Options::default().max_rejects);
     let ended = timeout_at(deadline, tally.count(&mut rows)).await;
     (Counted { tally, findings: rows.findings(), taken: taken.load(Ordering::Relaxed) }, ended)
 }
 
-/// The answer: every file and the totals.
+/// The answer: the files and the totals.
 fn describe(source: &Source, files: &[Checked]) -> Value {
     let mut totals = Estimate::default();
-    let (mut faults, mut bytes, mut exact) = (0, 0, true);
-    let mut sample_bytes = 0;
-    let mut shown = Vec::new();
+    let (mut faults, mut object_bytes, mut exact) = (0, 0, true);
+    let (mut bytes, mut shown) = (0, Vec::new());
     for file in files {
-        bytes += file.object.bytes;
-        let mut one = match &file.found {
+        object_bytes += file.object.bytes;
+        match &file.found {
             Ok(found) => {
-                let counts = Estimate::of(found, file.object.bytes);
                 exact &= found.exact;
-                totals.add(&counts);
-                describe_found(found, &counts, &mut sample_bytes)
+                totals.add(&Estimate::of(found, file.object.bytes));
             }
-            Err(fault) => {
-                faults += 1;
-                describe_fault(fault)
-            }
+            Err(_) => faults += 1,
+        }
+        let whole = describe_file(file, false);
+        let one = match bytes + whole.to_string().len() {
+            all if all <= WHOLE_BYTES => whole,
+            _ => describe_file(file, true),
         };
-        one["key"] = json!(file.object.key);
-        one["version_id"] = json!(file.object.version_id);
-        one["bytes"] = json!(file.object.bytes);
-        shown.push(one);
+        let fits = bytes + one.to_string().len() <= ALL_BYTES;
+        if fits {
+            bytes += one.to_string().len() + 1;
+            shown.push(one);
+        }
     }
     json!({
         "merchant_id": source.merchant,
         // A file that was not counted to its end may hold good records further down.
         "importable": faults == 0 && (totals.staged > 0 || !exact),
+        "files_left_out": files.len() - shown.len(),
         "files": shown,
         "totals": {
-            "files": files.len(), "faults": faults, "bytes": bytes,
+            "files": files.len(), "faults": faults, "bytes": object_bytes,
             "records": { "count": totals.records, "exact": exact && faults == 0 },
             "staged": totals.staged, "rejected": totals.rejected, "skipped": totals.skipped,
         },
     })
+}
+
+/// One file; `brief`: without header, samples and warnings.
+fn describe_file(file: &Checked, brief: bool) -> Value {
+    let mut one = match &file.found {
+        Ok(found) => describe_found(found, &Estimate::of(found, file.object.bytes), brief),
+        Err(fault) => describe_fault(fault),
+    };
+    one["key"] = json!(file.object.key);
+    one["version_id"] = json!(file.object.version_id);
+    one["bytes"] = json!(file.object.bytes);
+    one
 }
 
 fn describe_fault(fault: &Fault) -> Value {
@@ -288,41 +323,48 @@ fn describe_fault(fault: &Fault) -> Value {
     })
 }
 
-fn describe_found(found: &Found, counts: &Estimate, sample_bytes: &mut usize) -> Value {
+fn describe_found(found: &Found, counts: &Estimate, brief: bool) -> Value {
     let Found { layout, tally, findings, .. } = found;
+    let show = |name: &String| shorten(name, SHOWN_NAME_BYTES).into_owned();
     let (mut mapping, mut missing) = (Map::new(), Vec::new());
     for field in Field::ALL {
         match layout.column(field) {
             None => missing.push(field.as_str()),
             Some(column) => {
                 mapping.extend(
-                    layout.header.get(column).map(|header| (field.as_str().to_owned(), json!(header))),
+                    layout.header.get(column).map(|header| (field.as_str().to_owned(), json!(show(header)))),
                 );
             }
         }
     }
-    let recognised: Vec<&String> = mapping.keys().collect();
-    *sample_bytes += json!([tally.rows, tally.rejects]).to_string().len();
-    let fits = *sample_bytes <= SAMPLE_BYTES;
-    let (rows, rejects): (&[Value], &[Value]) = if fits { (&tally.rows, &tally.rejects) } else { (&[], &[]) };
+    let recognised: Vec<String> = mapping.keys().cloned().collect();
+    let columns = if brief { 0 } else { SHOWN_COLUMNS };
+    let (rows, rejects): (&[Value], &[Value]) =
+        if brief { (&[], &[]) } else { (&tally.rows, &tally.rejects) };
+    let warnings: &[_] = if brief { &[] } else { &findings.warnings };
     json!({
         "compression": layout.compression,
         "encoding": "utf-8",
         "bom": found.bom,
         "delimiter": char::from(layout.delimiter),
-        "header": layout.header,
-        "columns": { "recognised": recognised, "ignored": layout.unknown, "missing": missing },
-        "mapping": mapping,
+        "header": layout.header.iter().take(columns).map(show).collect::<Vec<_>>(),
+        "columns": {
+            "total": layout.header.len(),
+            "recognised": recognised,
+            "ignored": layout.unknown.iter().take(columns).map(show).collect::<Vec<_>>(),
+            "missing": missing,
+        },
+        "mapping": if brief { Map::new() } else { mapping },
         "records": { "count": counts.records, "exact": found.exact },
         "staged": counts.staged,
         "rejected": counts.rejected,
         "skipped": counts.skipped,
-        "warnings": findings.warnings,
+        "warnings": warnings,
         "rejected_by_reason": findings.rejected_by_reason,
         "fault": null,
         "rows": rows,
         "rejects": rejects,
-        "samples_left_out": !fits,
+        "samples_left_out": brief,
     })
 }
 

@@ -1,12 +1,12 @@
 //! `GET /imports`: a page of imports, by filters and a cursor.
 
 use crate::links::LinkedJob;
-use crate::page::{check_parameters, no_cursor, read_cursor, read_limit, write_cursor};
+use crate::page::{check_parameters, fit, no_cursor, read_cursor, read_limit, write_cursor};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use lambda_http::http::StatusCode;
 use lambda_http::{Request, RequestExt};
 use serde_json::json;
-use shared::db::jobs::{self, Filter};
+use shared::db::jobs::{self, Filter, JobView, Position};
 use shared::domain::actor::Actor;
 use shared::domain::ids::MerchantId;
 use shared::http::{Answer, Problem, json_answer};
@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 /// The page if the request names none.
 const DEFAULT_LIMIT: i64 = 20;
+/// A page ends here even if there are fewer imports than were asked for. A hundred that name nothing at length have a tenth of
+/// it; those whose every text is as long as it may be do not fit.
+const MAX_PAGE_BYTES: usize = 1_000_000;
 /// What may be asked for.
 const FILTERS: [&str; 6] = ["merchant_id", "status", "month", "created_by", "limit", "cursor"];
 
@@ -22,15 +25,18 @@ const FILTERS: [&str; 6] = ["merchant_id", "status", "month", "created_by", "lim
 pub(crate) async fn list(app: &App, actor: &Actor, request: &Request) -> Answer {
     let filter = read_filter(actor, request)?;
     let connection = app.db.connection().await?;
-    let (views, next) = jobs::list_views(&connection, &filter).await?;
-    let imports: Vec<LinkedJob> = views.into_iter().map(LinkedJob::from).collect();
-    let next = next.map(|position| write_cursor(&position)).transpose()?;
+    let (views, more) = jobs::list_views(&connection, &filter).await?;
+    drop(connection);
+    let positions: Vec<Position> = views.iter().map(JobView::position).collect();
+    let imports = fit(views.into_iter().map(LinkedJob::from), MAX_PAGE_BYTES);
+    let last = imports.len().checked_sub(1).filter(|_| more || imports.len() < positions.len());
+    let next = last.map(|last| write_cursor(&positions[last])).transpose()?;
     json_answer(StatusCode::OK, &json!({ "imports": imports, "next": next }))
 }
 
 fn read_filter(actor: &Actor, request: &Request) -> Result<Filter, Problem> {
     let query = request.query_string_parameters();
-    let mut filter = Filter { merchants: actor.merchants.clone(), ..Filter::default() };
+    let mut filter = Filter { merchants: actor.merchants.clone(), brief: true, ..Filter::default() };
     // Membership comes first: a stranger to the merchant learns nothing about the rest of the request.
     if let Some(merchant) = query.first("merchant_id") {
         let merchant = Uuid::try_parse(merchant)

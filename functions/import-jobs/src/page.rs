@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lambda_http::{Request, RequestExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use shared::http::Problem;
 
 /// The largest page.
@@ -51,4 +52,18 @@ pub(crate) fn no_cursor() -> Problem {
 pub(crate) fn write_cursor<T: Serialize>(position: &T) -> Result<String, Problem> {
     let json = serde_json::to_vec(position).map_err(|error| Problem::bad_request(error.to_string()))?;
     Ok(URL_SAFE_NO_PAD.encode(json))
+}
+
+/// The first entries that have so many bytes together as JSON, and one at least.
+pub(crate) fn fit<T: Serialize>(entries: impl Iterator<Item = T>, max_bytes: usize) -> Vec<Value> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for entry in entries {
+        let shown = json!(entry);
+        bytes += shown.to_string().len() + 1;
+        if bytes > max_bytes && !page.is_empty() {
+            break;
+        }
+        page.push(shown);
+    }
+    page
 }

@@ -1,7 +1,7 @@
 //! `GET /imports/{id}` and `GET /imports/{id}/files`: one import, and its files.
 
 use crate::links::LinkedJob;
-use crate::page::{MAX_LIMIT, check_parameters, read_cursor, read_limit, write_cursor};
+use crate::page::{MAX_LIMIT, check_parameters, fit, read_cursor, read_limit, write_cursor};
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Serialize;
@@ -17,18 +17,20 @@ use shared::lambda::App;
 
 /// `GET /imports/{id}`
 pub(crate) async fn show(app: &App, actor: &Actor, job: JobId) -> Answer {
-    json_answer(StatusCode::OK, &find(app, actor, job).await?)
+    let connection = app.db.connection().await?;
+    let view = jobs::find_view(&connection, &actor.merchants, job, false).await?;
+    json_answer(StatusCode::OK, &view.map(LinkedJob::from).ok_or_else(Problem::not_found)?)
 }
 
-/// The import as the API shows it. 404 unless it is one of the actor's merchants'.
+/// The import as a list shows it. 404 unless it is one of the actor's merchants'.
 pub(crate) async fn find(app: &App, actor: &Actor, job: JobId) -> Result<LinkedJob, Problem> {
     let connection = app.db.connection().await?;
     find_on(&connection, actor, job).await
 }
 
-/// The same, in a transaction that is open.
+/// The same, in a transaction that is open. What decisions answer is kept for a day under each key, so it is brief.
 pub(crate) async fn find_on(on: &dyn Session, actor: &Actor, job: JobId) -> Result<LinkedJob, Problem> {
-    let view = jobs::find_view(on, &actor.merchants, job).await?;
+    let view = jobs::find_view(on, &actor.merchants, job, true).await?;
     view.map(LinkedJob::from).ok_or_else(Problem::not_found)
 }
 
@@ -45,18 +47,10 @@ pub(crate) async fn show_files(app: &App, actor: &Actor, job: JobId, request: &R
     let connection = app.db.connection().await?;
     let (found, more) = files::list_page(&connection, job, after, limit).await?;
     drop(connection);
-    let (mut page, mut bytes, mut last, all) = (Vec::new(), 0, after, found.len());
-    for file in found {
-        let file_no = file.file_no;
-        let shown = json!(ShownFile::from(file));
-        bytes += shown.to_string().len();
-        if bytes > MAX_PAGE_BYTES && !page.is_empty() {
-            break;
-        }
-        page.push(shown);
-        last = file_no;
-    }
-    let next = (more || page.len() < all).then(|| write_cursor(&last)).transpose()?;
+    let numbers: Vec<i32> = found.iter().map(|file| file.file_no).collect();
+    let page = fit(found.into_iter().map(ShownFile::from), MAX_PAGE_BYTES);
+    let last = page.len().checked_sub(1).filter(|_| more || page.len() < numbers.len());
+    let next = last.map(|last| write_cursor(&numbers[last])).transpose()?;
     json_answer(StatusCode::OK, &json!({ "job_id": job, "files": page, "next": next }))
 }
 

@@ -97,6 +97,7 @@ pub(crate) fn read_text(
     objects: &Objects,
     object: &FrozenObject,
     compression: Compression,
+    max_text: u64,
 ) -> (Bytes, Arc<AtomicI64>) {
     let mut chunks = objects.stream(object, Arc::new(AtomicI64::new(0)));
     let pulled = Arc::new(AtomicI64::new(0));
@@ -108,6 +109,6 @@ pub(crate) fn read_text(
         }
         polled
     });
-    let (text, taken) = Measured::new(decompress(StreamReader::new(counted), compression), pulled);
+    let (text, taken) = Measured::new(decompress(StreamReader::new(counted), compression, max_text), pulled);
     (Box::pin(text), taken)
 }

@@ -42,14 +42,16 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
         return Err(StepError::invalid(format!("job {} has no file {}", job.id, input.file_no)));
     };
     let watch = Watch::of_step(&app.db, &job, Some(Part { step: "load", number: file.file_no }));
-    let Some(load) = FileLoad::begin(&mut connection, &job, &file, budget.left()).await? else {
+    let Some(load) =
+        FileLoad::begin(&mut connection, &job, &file, app.config.load_concurrency, budget.left()).await?
+    else {
         return read_counts(&app, &job, &file).await;
     };
     if file.is_left_out() {
         // What was loaded of it is deleted.
         return Ok(Output { file_no: file.file_no, counts: load.finish(&Ending::default()).await? });
     }
-    let loaded = pipeline::run(app.objects(), &job, &file, load, &watch, budget).await;
+    let loaded = pipeline::run(&app, &job, &file, load, &watch, budget).await;
     drop(watch);
     match loaded {
         Ok(counts) => Ok(Output { file_no: file.file_no, counts }),

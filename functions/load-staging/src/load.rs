@@ -5,12 +5,12 @@ use crate::pipeline::Ending;
 use bytes::Bytes;
 use shared::db::files::{self, FileCounts, ImportFile};
 use shared::db::jobs::{self, Job};
+use shared::db::rejects::KeptRejects;
 use shared::db::staging::copy::{copy_rows, delete_rows};
 use shared::db::{Connection, DbError, DbResult, Limits, Transaction, rejects};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::StepResult;
-use shared::domain::warning::Findings;
 use std::time::Duration;
 
 /// A file that is being loaded.
@@ -21,7 +21,10 @@ pub(crate) struct FileLoad<'a> {
     file_no: i32,
     /// Staged rows per bucket.
     bucket_rows: Vec<i64>,
-    rejected: i64,
+    /// How many rejects were copied.
+    kept: i64,
+    /// How many bytes of rejects the file may keep.
+    room: i64,
 }
 
 impl<'a> FileLoad<'a> {
@@ -31,6 +34,7 @@ impl<'a> FileLoad<'a> {
         connection: &'a mut Connection,
         job: &Job,
         file: &ImportFile,
+        loading: u32,
         time_left: Duration,
     ) -> StepResult<Option<Self>> {
         let tx = connection.begin("load.file", Limits::bulk(time_left)).await?;
@@ -47,13 +51,15 @@ impl<'a> FileLoad<'a> {
         }
         // Rejects are logged: those of a load before a restart of the server are still there, too.
         rejects::clear(&tx, job.id, file.file_no).await?;
+        let room = rejects::find_room(&tx, job.id, file.file_no, loading).await?;
         Ok(Some(Self {
             tx,
             job: job.id,
             attempt: job.attempt,
             file_no: file.file_no,
             bucket_rows: vec![0; job.buckets()],
-            rejected: 0,
+            kept: 0,
+            room,
         }))
     }
 
@@ -67,10 +73,15 @@ impl<'a> FileLoad<'a> {
         Ok(())
     }
 
+    /// How many bytes of rejects the file may keep.
+    pub(crate) fn room(&self) -> i64 {
+        self.room
+    }
+
     /// Copies rejects.
     pub(crate) async fn copy_rejects(&mut self, data: Bytes, expected: u64) -> DbResult<()> {
         let copied = rejects::copy(&self.tx, data).await?;
-        self.rejected += check_count("rejects.copy", copied, expected)?;
+        self.kept += check_count("rejects.copy", copied, expected)?;
         Ok(())
     }
 
@@ -88,9 +99,9 @@ impl<'a> FileLoad<'a> {
     pub(crate) async fn finish(self, ending: &Ending) -> StepResult<FileCounts> {
         let staged: i64 = self.bucket_rows.iter().sum();
         let skipped = ending.skipped;
-        let records = staged + self.rejected + skipped;
-        let counts = FileCounts { records, staged, rejected: self.rejected, skipped };
-        if let Err(error) = self.record(&counts, &ending.findings).await {
+        let rejected = ending.findings.rejected_by_reason.values().sum();
+        let counts = FileCounts { records: staged + rejected + skipped, staged, rejected, skipped };
+        if let Err(error) = self.record(&counts, ending).await {
             // If this fails, the connection is closed, and the server rolls back.
             self.give_up().await.ok();
             return Err(error);
@@ -99,8 +110,10 @@ impl<'a> FileLoad<'a> {
         Ok(counts)
     }
 
-    async fn record(&self, counts: &FileCounts, findings: &Findings) -> StepResult<()> {
-        files::record_loaded(&self.tx, self.job, self.file_no, counts, findings, &self.bucket_rows).await?;
+    async fn record(&self, counts: &FileCounts, ending: &Ending) -> StepResult<()> {
+        let kept = KeptRejects { rows: self.kept, bytes: ending.reject_bytes };
+        let (tx, job, file_no) = (&self.tx, self.job, self.file_no);
+        files::record_loaded(tx, job, file_no, counts, &ending.findings, &self.bucket_rows, &kept).await?;
         jobs::fence(&self.tx, self.job, self.attempt, Status::Loading).await
     }
 }

@@ -16,10 +16,10 @@ use shared::db::staging::copy::{CopyBuffer, row_number};
 use shared::domain::buckets::Splitter;
 use shared::domain::fault::Fault;
 use shared::domain::ids::JobId;
+use shared::domain::row::Reject;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::domain::warning::Findings;
-use shared::lambda::Budget;
-use shared::s3::objects::Objects;
+use shared::lambda::{App, Budget};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ pub(crate) struct Ending {
     /// Records without content.
     pub(crate) skipped: i64,
     pub(crate) findings: Findings,
+    /// Of the rejects that are kept.
+    pub(crate) reject_bytes: i64,
 }
 
 /// What the parser sends to the copying task.
@@ -69,14 +71,14 @@ enum Message {
 
 /// Streams the object into the open load and finishes it.
 pub(crate) async fn run(
-    objects: &Objects,
+    app: &App,
     job: &Job,
     file: &ImportFile,
     mut load: FileLoad<'_>,
     watch: &Watch,
     budget: Budget,
 ) -> Result<FileCounts, Stop> {
-    match copy_all(objects, job, file, &mut load, watch, budget).await {
+    match copy_all(app, job, file, &mut load, watch, budget).await {
         Ok(ending) => Ok(load.finish(&ending).await?),
         Err(Stop::File(fault)) => {
             // Noting the fault waits for the lock on the file's row, which this gives back.
@@ -93,7 +95,7 @@ pub(crate) async fn run(
 
 /// Copies all records of the object.
 async fn copy_all(
-    objects: &Objects,
+    app: &App,
     job: &Job,
     file: &ImportFile,
     load: &mut FileLoad<'_>,
@@ -105,12 +107,12 @@ async fn copy_all(
         .clone()
         .ok_or_else(|| StepError::internal(format!("the header of {} was not read", file.object.key)))?;
     let received = Arc::new(AtomicI64::new(0));
-    let mut chunks = objects.stream(&file.object, Arc::clone(&received));
+    let mut chunks = app.objects().stream(&file.object, Arc::clone(&received));
     let bytes = StreamReader::new(poll_fn(move |cx| chunks.poll_recv(cx)));
-    let rows =
-        Rows::new(decompress(bytes, layout.compression), &layout, job.merchant, job.options.max_rejects);
+    let text = decompress(bytes, layout.compression, app.config.max_decompressed_bytes);
+    let rows = Rows::new(text, &layout, job.merchant, job.options.max_rejects);
     let (sender, mut receiver) = mpsc::channel(2);
-    let parser = Parser::new(job, file, sender);
+    let parser = Parser::new(job, file, load.room(), sender);
     // Aborted when this function returns early.
     let mut parsing = JoinSet::new();
     parsing.spawn(parser.run(rows));
@@ -156,6 +158,10 @@ struct Parser {
     splitter: Splitter,
     buffers: Vec<CopyBuffer>,
     rejects: RejectBuffer,
+    /// Of the rejects that are kept.
+    reject_bytes: i64,
+    /// How many bytes of further rejects may be kept.
+    room: i64,
     sender: mpsc::Sender<Message>,
 }
 
@@ -163,7 +169,7 @@ struct Parser {
 struct Gone;
 
 impl Parser {
-    fn new(job: &Job, file: &ImportFile, sender: mpsc::Sender<Message>) -> Self {
+    fn new(job: &Job, file: &ImportFile, room: i64, sender: mpsc::Sender<Message>) -> Self {
         let splitter = Splitter::new(job.split_points.as_deref().unwrap_or_default());
         // A small file needs no big buffers.
         let text = usize::try_from(file.object.bytes).unwrap_or(usize::MAX).saturating_mul(8);
@@ -175,6 +181,8 @@ impl Parser {
             buffers: (0..splitter.buckets()).map(|_| CopyBuffer::with_capacity(capacity)).collect(),
             splitter,
             rejects: RejectBuffer::with_capacity(4096),
+            reject_bytes: 0,
+            room,
             sender,
         }
     }
@@ -182,7 +190,8 @@ impl Parser {
     async fn run(mut self, mut rows: Rows) -> Result<(), Stop> {
         match self.parse(&mut rows).await {
             Ok(()) => {
-                let _ = self.flush_all(Ending { skipped: rows.skipped(), findings: rows.findings() }).await;
+                let (skipped, findings, reject_bytes) = (rows.skipped(), rows.findings(), self.reject_bytes);
+                let _ = self.flush_all(Ending { skipped, findings, reject_bytes }).await;
                 Ok(())
             }
             Err(Some(stop)) => Err(stop),
@@ -208,19 +217,7 @@ impl Parser {
                     (buffer.len() >= BUFFER_BYTES).then_some(Some(bucket))
                 }
                 Err(reject) => {
-                    let raw = rows.raw();
-                    self.rejects.push(
-                        self.job,
-                        self.file_no,
-                        &self.key,
-                        &RejectedRecord {
-                            record_number: number,
-                            line_number: i64::try_from(rows.line()).unwrap_or(i64::MAX),
-                            reason: reject.reason.as_str(),
-                            detail: &reject.detail,
-                            raw: &raw[..raw.len().min(RAW_BYTES)],
-                        },
-                    );
+                    self.keep(rows, number, &reject);
                     rows.count_reject(&reject).map_err(|fault| Some(Stop::File(fault)))?;
                     (self.rejects.len() >= BUFFER_BYTES).then_some(None)
                 }
@@ -232,6 +229,26 @@ impl Parser {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a reject, unless it or one before it had no room: it is counted all the same.
+    fn keep(&mut self, rows: &Rows, number: i64, reject: &Reject) {
+        let raw = rows.raw();
+        let record = RejectedRecord {
+            record_number: number,
+            line_number: i64::try_from(rows.line()).unwrap_or(i64::MAX),
+            reason: reject.reason.as_str(),
+            detail: &reject.detail,
+            raw: &raw[..raw.len().min(RAW_BYTES)],
+        };
+        let bytes = record.row_bytes(&self.key);
+        if bytes > self.room {
+            self.room = 0;
+            return;
+        }
+        self.room -= bytes;
+        self.reject_bytes += bytes;
+        self.rejects.push(self.job, self.file_no, &self.key, &record);
     }
 
     async fn flush(&mut self, bucket: usize) -> Result<(), Gone> {

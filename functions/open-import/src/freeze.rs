@@ -33,6 +33,9 @@ fn check_request(job: &Job) -> StepResult<Source> {
     }
     let mut members = job.source_info.request.clone();
     members.insert("merchant_id".into(), json!(job.merchant));
+    if let Some(keys) = &job.files_asked {
+        members.insert("files".into(), json!(keys));
+    }
     let request: StartRequest = read(&Value::Object(members))?;
     request.check().map_err(|error| StepError::invalid(error.to_string()))
 }

@@ -1,5 +1,6 @@
 //! Reads the head of every file. A fault in one of them stops the import before anything is staged.
 
+use crate::sample::{Inspected, inspect};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 use shared::db::files::{self, ImportFile};
@@ -8,7 +9,6 @@ use shared::domain::fault::{Fault, FileFault, SHOWN_FAULTS, summarize};
 use shared::domain::layout::Layout;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
-use shared::source::inspect::{Inspected, inspect};
 use std::collections::BTreeMap;
 
 /// Range requests under way at a time.

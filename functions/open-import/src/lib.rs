@@ -8,6 +8,7 @@ mod input;
 mod line;
 mod manifest;
 mod missing;
+mod sample;
 mod staging;
 mod start;
 mod upload;

@@ -2,12 +2,12 @@
 
 use crate::input::{InputError, read};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shared::db::jobs::{self, Job};
 use shared::domain::field::Mapping;
 use shared::domain::ids::MerchantId;
 use shared::domain::json;
-use shared::domain::source::{Options, Source, StartRequest};
+use shared::domain::source::{Door, Options, Source, SourceInfo, StartRequest};
 use shared::domain::step::{StepError, StepResult};
 use shared::lambda::App;
 use std::fmt::Display;
@@ -49,9 +49,9 @@ pub(crate) async fn read_source(app: &App, job: &Job, key: &str) -> StepResult<S
     let request = manifest.into_request(job.merchant, key);
     let source = request.check().map_err(|error| invalid(&error))?;
     let connection = app.db.connection().await?;
-    let members = list_members(&request);
+    let asked = SourceInfo::of_request(Door::S3, show(&request));
     // `false`: a ghost of this very step has frozen the files already, from the same manifest.
-    jobs::set_source(&connection, job, &members, &source.mapping, source.options).await?;
+    jobs::set_source(&connection, job, &asked, &source.mapping, source.options).await?;
     Ok(source)
 }
 
@@ -75,14 +75,8 @@ async fn fetch(app: &App, job: &Job, key: &str) -> StepResult<Manifest> {
 }
 
 /// What the job's source shows of the manifest.
-fn list_members(request: &StartRequest) -> Map<String, Value> {
-    let members = [
-        ("files", json!(request.files)),
-        ("prefix", json!(request.prefix)),
-        ("options", json!(request.options)),
-    ];
-    let given = members.into_iter().filter(|(_, value)| !value.is_null());
-    given.map(|(name, value)| (name.to_owned(), value)).collect()
+fn show(request: &StartRequest) -> Value {
+    json!({ "files": request.files, "prefix": request.prefix, "options": request.options })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Finds the job of an execution: registered by an upload or by hand, or started by us.
 
 use crate::Input;
-use crate::input::{ExecutionInput, InputError, UploadedObject};
+use crate::input::{ExecutionInput, UploadedObject};
 use crate::upload;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -9,11 +9,15 @@ use shared::db::jobs::{self, Job, NewJob, Registered};
 use shared::domain::ids::{JobId, MerchantId};
 use shared::domain::json::find_nul;
 use shared::domain::key;
+use shared::domain::remark::shorten;
 use shared::domain::source::{Door, Options, SourceInfo};
-use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::step::{MAX_MESSAGE_BYTES, StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
 use shared::lambda::metrics::{Metric, count};
 use shared::source::resolve::hex;
+
+/// How many bytes of a request that is refused its job keeps.
+const SHOWN_INPUT_BYTES: usize = 4096;
 
 /// Whose job it is.
 pub(crate) enum Start {
@@ -27,7 +31,7 @@ pub(crate) enum Start {
 /// so that `GET /imports` shows why: opening that job says it, now and in every retry.
 pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
     let registered = match ExecutionInput::parse(&input.input) {
-        Err(error) => register_refused(app, input, error).await?,
+        Err(error) => register_refused(app, input, error.into()).await?,
         Ok(ExecutionInput::Job { job, attempt }) => {
             let connection = app.db.connection().await?;
             jobs::adopt(&connection, job, attempt, &input.execution_arn).await?;
@@ -41,22 +45,22 @@ pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
             return Ok(Start::Nothing { job: None, reason: "this object is no file to import" });
         }
         Ok(ExecutionInput::Upload(object)) => register_upload(app, input, &object).await?,
-        Ok(ExecutionInput::Request(request)) => {
-            let options = request.options.unwrap_or_default();
-            // Checked when the files are frozen; until then the job keeps what was asked.
-            let valid = request.check().map(|source| source.options).unwrap_or_default();
-            let info = SourceInfo::of_request(Door::Execution, json!(request));
-            let new = NewJob {
-                merchant: request.merchant_id,
-                created_by: None,
-                source_info: info,
-                source_event_key: None,
-                mapping: request.mapping.as_ref(),
-                options: if options == valid { options } else { Options::default() },
-                execution_arn: &input.execution_arn,
-            };
-            register(app, &new).await?
-        }
+        Ok(ExecutionInput::Request(request)) => match request.check() {
+            Ok(source) => {
+                let new = NewJob {
+                    merchant: source.merchant,
+                    created_by: None,
+                    source_info: SourceInfo::of_request(Door::Execution, json!(request)),
+                    files_asked: request.files.as_deref(),
+                    source_event_key: None,
+                    mapping: request.mapping.as_ref(),
+                    options: source.options,
+                    execution_arn: &input.execution_arn,
+                };
+                register(app, &new).await?
+            }
+            Err(error) => register_refused(app, input, StepError::invalid(error.to_string())).await?,
+        },
     };
     match registered {
         Registered::Own(id) => {
@@ -70,18 +74,19 @@ pub(crate) async fn find_job(app: &App, input: &Input) -> StepResult<Start> {
     }
 }
 
-/// Registers a job for input that can't be understood but names a merchant, so that there is a job to show the error on.
-async fn register_refused(app: &App, input: &Input, error: InputError) -> StepResult<Registered> {
+/// Registers a job for input that is refused but names a merchant, so that there is a job to show the error on.
+async fn register_refused(app: &App, input: &Input, error: StepError) -> StepResult<Registered> {
     let merchant = input.input.get("merchant_id").and_then(|id| serde_json::from_value(id.clone()).ok());
-    let Some(merchant) = merchant else { return Err(error.into()) };
+    let Some(merchant) = merchant else { return Err(error) };
     let new = NewJob {
         merchant: MerchantId(merchant),
         created_by: None,
         source_info: SourceInfo {
-            refused: Some(error.to_string()),
+            refused: Some(shorten(&error.message, MAX_MESSAGE_BYTES).into_owned()),
             // Apart from our own members: what nobody could read must not be read as something else.
-            ..SourceInfo::of_request(Door::Execution, json!({ "input": shorten(&input.input) }))
+            ..SourceInfo::of_request(Door::Execution, json!({ "input": show_input(&input.input) }))
         },
+        files_asked: None,
         source_event_key: None,
         mapping: None,
         options: Options::default(),
@@ -106,6 +111,7 @@ async fn register_upload(app: &App, input: &Input, object: &UploadedObject) -> S
         merchant,
         created_by: None,
         source_info: upload::describe(merchant, object),
+        files_asked: None,
         source_event_key: Some(event_key(object)),
         mapping: None,
         options: Options::default(),
@@ -144,10 +150,10 @@ async fn register(app: &App, new: &NewJob<'_>) -> StepResult<Registered> {
 }
 
 /// What was asked. As text, and shortened, if it is too long to keep or holds a character that can't be stored.
-fn shorten(input: &Value) -> Value {
+fn show_input(input: &Value) -> Value {
     let text = input.to_string();
-    if text.len() <= 64 * 1024 && find_nul(input).is_none() {
+    if text.len() <= SHOWN_INPUT_BYTES && find_nul(input).is_none() {
         return input.clone();
     }
-    text.chars().take(1000).collect::<String>().into()
+    shorten(&text, SHOWN_INPUT_BYTES).into()
 }

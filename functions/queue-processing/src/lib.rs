@@ -46,6 +46,7 @@ async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
             passed_over: frozen.as_ref().map(|frozen| frozen.passed_over.clone()).unwrap_or_default(),
             ..SourceInfo::of_request(Door::QueueProcessing, json!(asked))
         },
+        files_asked: asked.files.as_deref(),
         mapping: &source.mapping,
         options: source.options,
         frozen: frozen.as_ref(),

@@ -66,6 +66,7 @@ fn start_of<'a>(asked: &'a RunRequest, caller: &Caller, file: &'a File) -> Start
         merchant: asked.source.merchant,
         user: caller.user,
         source_info,
+        files_asked: asked.start.files.as_deref(),
         mapping: &asked.source.mapping,
         options: asked.source.options,
         frozen: file.frozen.as_ref(),

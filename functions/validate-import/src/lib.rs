@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{self, Job, ValidatedCounts};
 use shared::db::progress::Watch;
-use shared::db::{Connection, Database, DbError, SPLIT, files, within_budget};
+use shared::db::{Connection, Database, DbResult, SPLIT, files, within_budget};
 use shared::domain::ids::JobId;
 use shared::domain::late::is_too_late;
 use shared::domain::status::Status;

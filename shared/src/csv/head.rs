@@ -1,14 +1,12 @@
-//! The head of a file: its first bytes, decompressed, and some of its codes.
+//! The head of a file: its first bytes, decompressed.
 
 use super::decompress::{Bytes, Measured, decompress, decompression_fault, object_fault};
-use super::records::{Next, ReadError, Records};
-use super::row::Record;
+use super::records::ReadError;
 use super::tee::BOM;
-use crate::domain::fault::Fault;
-use crate::domain::field::Field;
-use crate::domain::layout::{Compression, Layout};
+use crate::domain::fault::{Fault, FaultReason};
+use crate::domain::layout::Compression;
 use futures_util::{StreamExt, stream};
-use std::io::{self, Cursor};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::io::AsyncReadExt;
@@ -18,7 +16,8 @@ use tokio_util::io::StreamReader;
 const HEAD_TEXT_BYTES: u64 = 512 * 1024;
 /// Compressed bytes that are handed to the decoder at a time.
 const PIECE: usize = 4 * 1024;
-const CODES_PER_PLACE: usize = 100;
+/// How many blank lines, in bytes, may stand before the header.
+const MAX_BLANK_BYTES: usize = 16 * 1024 * 1024;
 
 /// The first bytes of a file, decompressed.
 #[derive(Debug, Clone)]
@@ -63,7 +62,7 @@ pub async fn decompress_head(
         Ok::<_, io::Error>(piece)
     });
     let mut text = Vec::new();
-    let (stream, taken) = Measured::new(decompress(StreamReader::new(pieces), compression), pulled);
+    let (stream, taken) = Measured::new(decompress(StreamReader::new(pieces), compression, u64::MAX), pulled);
     let mut stream = stream.take(HEAD_TEXT_BYTES);
     let ended = match stream.read_to_end(&mut text).await {
         Ok(_) => complete && stream.limit() > 0,
@@ -76,7 +75,7 @@ pub async fn decompress_head(
 
 /// Reads on behind blank lines: the first bytes from the header on, and whether they are the rest of the file.
 pub async fn read_past_blank_lines(mut text: Bytes) -> Result<(Vec<u8>, bool), ReadError> {
-    let (mut head, mut begun) = (Vec::new(), false);
+    let (mut head, mut begun, mut passed) = (Vec::new(), false, 0);
     let mut piece = vec![0; 64 * 1024];
     loop {
         let length = text.read(&mut piece).await.map_err(|error| match error.kind() {
@@ -90,35 +89,14 @@ pub async fn read_past_blank_lines(mut text: Bytes) -> Result<(Vec<u8>, bool), R
         }
         let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
         let blank = if head.is_empty() { read.iter().take_while(is_blank).count() } else { 0 };
+        passed += blank;
+        if passed > MAX_BLANK_BYTES {
+            let detail = format!("more than {MAX_BLANK_BYTES} blank lines come before the header");
+            return Err(ReadError::File(Fault::new(FaultReason::HeaderTooLong, detail)));
+        }
         head.extend_from_slice(&read[blank..]);
         if length == 0 || head.len() as u64 >= HEAD_TEXT_BYTES {
             return Ok((head, length == 0));
         }
     }
-}
-
-/// The codes of the first whole records of a piece of text, without the first `skip` records.
-pub async fn sample_codes(text: &[u8], layout: &Layout, skip: usize) -> Vec<String> {
-    let Some(column) = layout.column(Field::Code) else { return Vec::new() };
-    // The last line may be incomplete.
-    let whole = memchr::memrchr(b'\n', text).map_or(0, |i| i + 1);
-    let mut records =
-        Records::new(Box::pin(Cursor::new(text[..whole].to_vec())), layout.delimiter, layout.line_end);
-    let mut codes = Vec::new();
-    let mut seen = 0;
-    while codes.len() < CODES_PER_PLACE && matches!(records.next().await, Ok(Next::Record)) {
-        seen += 1;
-        let code = records
-            .fields()
-            .get(column)
-            .map(<[u8]>::trim_ascii)
-            .and_then(|code| std::str::from_utf8(code).ok());
-        if seen > skip
-            && records.fields().len() <= layout.columns.len()
-            && let Some(code) = code.filter(|code| (1..=255).contains(&code.len()) && !code.contains('\0'))
-        {
-            codes.push(code.to_owned());
-        }
-    }
-    codes
 }

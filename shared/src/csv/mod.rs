@@ -9,7 +9,6 @@ pub mod records;
 pub mod row;
 pub mod rows;
 mod scan;
-pub mod split;
 mod tee;
 pub mod text;
 mod values;

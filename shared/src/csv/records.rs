@@ -150,7 +150,7 @@ impl Records {
     }
 
     /// What its raw bytes break that the parser takes: misplaced quotes, or a CR outside of quotes that ends nothing.
-    pub(super) fn check_raw(&self) -> Result<(), Reject> {
+    pub fn check_raw(&self) -> Result<(), Reject> {
         let raw = self.raw();
         if let Some(malformed) = find_malformed_quotes(raw, self.delimiter) {
             let detail = malformed.describe().into();

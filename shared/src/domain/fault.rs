@@ -1,6 +1,8 @@
 //! Faults of a file as a whole: each says why the file is refused, and what to do.
 
 use super::file_name::{self, FileName};
+use super::remark::shorten;
+use super::step::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -24,6 +26,10 @@ pub enum FaultReason {
     CorruptCompression,
     /// Decompressing it needs more memory than there is.
     WindowTooLarge,
+    /// It holds more text than is read.
+    DecompressedTooLarge,
+    /// It holds absurdly more text than it has bytes.
+    CompressionBomb,
     /// Its text is UTF-16.
     Utf16,
     /// It is not CSV.
@@ -60,6 +66,8 @@ impl FaultReason {
             Self::TruncatedGzip => "truncated_gzip",
             Self::CorruptCompression => "corrupt_compression",
             Self::WindowTooLarge => "window_too_large",
+            Self::DecompressedTooLarge => "decompressed_too_large",
+            Self::CompressionBomb => "compression_bomb",
             Self::Utf16 => "utf16",
             Self::NotCsv => "not_csv",
             Self::MissingObject => "missing_object",
@@ -84,6 +92,10 @@ impl FaultReason {
             Self::TruncatedGzip => "upload the file again: it was cut short",
             Self::CorruptCompression => "compress the file again and upload it",
             Self::WindowTooLarge => "compress the file again without `--long`, or with `--long=27` at most",
+            Self::DecompressedTooLarge => "split the file",
+            Self::CompressionBomb => {
+                "check what the file holds: no list of codes compresses so much; if it is right, split it"
+            }
             Self::Utf16 => "save the file as UTF-8",
             Self::NotCsv => "export the data as CSV text in UTF-8 (comma, semicolon, tab or pipe separated)",
             Self::MissingObject => "upload the file, or take it off the list",
@@ -139,10 +151,22 @@ impl fmt::Display for FileFault {
 /// How many files a job names that were rejected; `GET /imports/{id}/files` names all.
 pub const SHOWN_FAULTS: usize = 20;
 
-/// Names the first files that were rejected, and how many more. `faults`: each names its file.
+/// The longest detail of a fault, which may repeat what the file holds.
+pub const MAX_DETAIL_BYTES: usize = 500;
+
+/// Names the first files that were rejected, as far as a message holds them, and how many more. `faults`: each names its file.
 pub fn summarize<T: fmt::Display>(faults: &[T], files: usize) -> String {
-    let shown: Vec<String> = faults.iter().take(SHOWN_FAULTS).map(ToString::to_string).collect();
-    let more = match faults.len().saturating_sub(SHOWN_FAULTS) {
+    let mut left = MAX_MESSAGE_BYTES - 100;
+    let shown: Vec<String> = faults
+        .iter()
+        .take(SHOWN_FAULTS)
+        .map(ToString::to_string)
+        .take_while(|fault| {
+            left = left.saturating_sub(fault.len() + 2);
+            left > 0
+        })
+        .collect();
+    let more = match faults.len() - shown.len() {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
@@ -163,7 +187,8 @@ pub struct Fault {
 impl Fault {
     /// A fault of the file as a whole.
     pub fn new(reason: FaultReason, detail: impl Into<String>) -> Self {
-        Self { reason, line: None, detail: detail.into() }
+        let detail = shorten(&detail.into(), MAX_DETAIL_BYTES).into_owned();
+        Self { reason, line: None, detail }
     }
 
     /// The name of a file is none that an import takes.
@@ -174,7 +199,7 @@ impl Fault {
 
     /// A fault on a physical line.
     pub fn at_line(reason: FaultReason, line: u64, detail: impl Into<String>) -> Self {
-        Self { reason, line: Some(line), detail: detail.into() }
+        Self { line: Some(line), ..Self::new(reason, detail) }
     }
 }
 

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 /// More files than this are refused: split the batch.
 pub const MAX_FILES: usize = 2000;
+/// How many keys `source` shows of a request; `GET /imports/{id}/files` lists all files.
+pub const SHOWN_KEYS: usize = 20;
 
 /// `options` of a start request.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -255,7 +257,10 @@ pub struct SourceInfo {
     /// What lay beside the files and was passed over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<String>,
-    /// The request as it was sent.
+    /// How many keys the request names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_count: Option<usize>,
+    /// The request as it was sent, with its first keys.
     #[serde(flatten)]
     pub request: serde_json::Map<String, serde_json::Value>,
 }
@@ -266,11 +271,15 @@ impl SourceInfo {
         Self { door: Some(door), ..Self::default() }
     }
 
-    /// The door and the members of a request. Anything but an object has none.
+    /// The door and the members of a request, of its keys the first. Anything but an object has none.
     pub fn of_request(door: Door, request: serde_json::Value) -> Self {
         let mut info = Self::new(door);
         if let serde_json::Value::Object(members) = request {
             info.request = members.into_iter().filter(|(_, value)| !value.is_null()).collect();
+        }
+        if let Some(serde_json::Value::Array(keys)) = info.request.get_mut("files") {
+            info.file_count = Some(keys.len());
+            keys.truncate(SHOWN_KEYS);
         }
         info
     }

@@ -60,6 +60,10 @@ impl StepErrorKind {
     }
 }
 
+/// The longest message of a step: Step Functions ends a cause at 32 KiB (AWS Step Functions Developer Guide, "Quotas"), and the
+/// job, its event and every list of jobs repeat it.
+pub const MAX_MESSAGE_BYTES: usize = 4096;
+
 /// A step's failure: a stable kind, a message fit for an operator, the cause for the log.
 #[derive(Debug)]
 pub struct StepError {

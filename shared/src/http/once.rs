@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::db::Transaction;
-use crate::db::idempotency_keys::{self, Claim, Keyed, Stored};
+use crate::db::idempotency_keys::{self, Claim, Keyed, MAX_KEYS, Stored};
 use crate::db::outbox::Promises;
 use crate::domain::ids::UserId;
 use crate::lambda::App;
@@ -114,6 +114,7 @@ async fn claim(tx: &Transaction<'_>, user: UserId, keyed: &Keyed) -> Result<Opti
             count(Metric::IdempotencyMismatches);
             Err(mismatch())
         }
+        Ok(Claim::TooMany { seconds }) => Err(too_many_keys(seconds)),
         Err(error) if error.is_lock_timeout() => {
             count(Metric::IdempotencyConflicts);
             Err(in_progress())
@@ -179,6 +180,19 @@ fn mismatch() -> Problem {
         "Idempotency key reused",
         "This Idempotency-Key was used with another request. Use a new key for a new request.",
     )
+}
+
+fn too_many_keys(seconds: u64) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-keys",
+        "Too many keys",
+        format!(
+            "Your answers of the last 24 hours are kept under {MAX_KEYS} keys at most, and they are full. Wait, or send the request without a key."
+        ),
+    );
+    problem.retry_after = Some(seconds);
+    problem
 }
 
 fn in_progress() -> Problem {

@@ -1,11 +1,16 @@
 //! Problem documents (RFC 9457): what a request was refused for.
 
 use crate::db::{DbError, outage};
-use crate::domain::remark::Remark;
+use crate::domain::remark::{Remark, shorten};
 use crate::domain::source::SourceError;
 use crate::domain::step::{StepError, StepErrorKind, list_causes};
 use lambda_http::http::StatusCode;
 use serde_json::{Value, json};
+
+/// The longest `detail` and `pointer`, which may repeat the request.
+const MAX_DETAIL_BYTES: usize = 2048;
+/// How many members of a request one problem names.
+const SHOWN_REMARKS: usize = 100;
 
 /// A problem document. Nothing internal is in it; the cause is logged.
 #[derive(Debug, Clone)]
@@ -32,7 +37,8 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, name, title, detail: detail.into(), members: json!({}), retry_after: None }
+        let detail = shorten(&detail.into(), MAX_DETAIL_BYTES).into_owned();
+        Self { status, name, title, detail, members: json!({}), retry_after: None }
     }
 
     /// 401: the authorizer lets no such request through; a misconfigured one must not open the door.
@@ -62,22 +68,25 @@ impl Problem {
 
     /// 422: `pointer` is a JSON pointer to the field.
     pub fn unprocessable(pointer: &str, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
-        let mut problem =
-            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail.clone());
-        problem.members = json!({ "errors": [{ "pointer": pointer, "detail": detail }] });
-        problem
+        Self::invalid(&[Remark::new(pointer, detail)])
     }
 
-    /// 422 for everything that is wrong with a request, at once.
+    /// 422 for what is wrong with a request, at once: of very much the first.
     pub fn invalid(remarks: &[Remark]) -> Self {
+        let shown = &remarks[..remarks.len().min(SHOWN_REMARKS)];
         let detail = match remarks {
             [] | [_] => remarks.iter().map(|remark| remark.detail.clone()).collect(),
+            _ if shown.len() < remarks.len() => {
+                format!("{} fields are wrong; `errors` names the first {SHOWN_REMARKS}.", remarks.len())
+            }
             _ => format!("{} fields are wrong; `errors` names them.", remarks.len()),
         };
         let mut problem =
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "Invalid request", detail);
-        problem.members = json!({ "errors": remarks });
+        let errors = shown.iter().map(|Remark { pointer, detail }| {
+            json!({ "pointer": shorten(pointer, MAX_DETAIL_BYTES), "detail": shorten(detail, MAX_DETAIL_BYTES) })
+        });
+        problem.members = json!({ "errors": errors.collect::<Value>() });
         problem
     }
 

@@ -8,6 +8,9 @@ use aws_config::SdkConfig;
 use serde::Deserialize;
 use std::time::Duration;
 
+/// What a loader reads in the 15 minutes of a function, at 55 MB of text a second (docs/BENCHMARK.md).
+pub const MAX_DECOMPRESSED_BYTES: u64 = 50_000_000_000;
+
 /// The environment of a function; names as in `template.yaml`.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,6 +36,8 @@ pub struct Config {
     pub load_concurrency: u32,
     /// How many chunks of an import are marked at a time.
     pub mark_concurrency: u32,
+    /// How many bytes of text a compressed file may hold.
+    pub max_decompressed_bytes: u64,
     /// The server past its pooler, for `migrate`.
     pub migration_database_url: Option<String>,
 }
@@ -57,6 +62,12 @@ impl Config {
             upload_retention_days: i32::try_from(number("UPLOAD_RETENTION_DAYS", 30)?).unwrap_or(30),
             load_concurrency: number("LOAD_CONCURRENCY", 4)?,
             mark_concurrency: number("MARK_CONCURRENCY", 4)?,
+            max_decompressed_bytes: match text("MAX_DECOMPRESSED_BYTES") {
+                None => MAX_DECOMPRESSED_BYTES,
+                Some(value) => value
+                    .parse()
+                    .map_err(|_| ConfigError::NotANumber { name: "MAX_DECOMPRESSED_BYTES", value })?,
+            },
             migration_database_url: text("MIGRATION_DATABASE_URL"),
         })
     }

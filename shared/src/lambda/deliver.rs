@@ -345,7 +345,7 @@ const DETAIL: [&str; 12] = [
 async fn event_detail(app: &App, job: JobId) -> DbResult<Option<Value>> {
     let connection = app.db.connection().await?;
     let Some(found) = jobs::find(&connection, job).await? else { return Ok(None) };
-    let view = jobs::find_view(&connection, &[found.merchant], job).await?;
+    let view = jobs::find_view(&connection, &[found.merchant], job, true).await?;
     Ok(view.map(|view| {
         let view = json!(view);
         let mut detail: Map<_, _> =

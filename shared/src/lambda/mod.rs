@@ -14,5 +14,5 @@ pub mod metrics;
 pub mod serve;
 pub mod task;
 
-pub use app::{App, Config};
+pub use app::{App, Config, MAX_DECOMPRESSED_BYTES};
 pub use serve::{Budget, serve_step};

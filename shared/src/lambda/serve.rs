@@ -4,7 +4,8 @@ use super::app::App;
 use super::delay;
 use crate::db::{DbError, Usage, jobs, outage};
 use crate::domain::json::Document;
-use crate::domain::step::{StepError, StepErrorKind, StepResult, list_causes};
+use crate::domain::remark::shorten;
+use crate::domain::step::{MAX_MESSAGE_BYTES, StepError, StepErrorKind, StepResult, list_causes};
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -111,10 +112,12 @@ fn parse<I: DeserializeOwned>(payload: serde_json::Value) -> StepResult<I> {
 /// Logs an error with its causes, an outage of the database once a minute, and turns it into what the runtime sends.
 fn report(error: &StepError) -> Diagnostic {
     let (error_type, causes) = (error.kind.as_str(), list_causes(error));
+    let message = shorten(&error.message, MAX_MESSAGE_BYTES);
+    let causes = shorten(&causes, MAX_MESSAGE_BYTES);
     match (DbError::of_step(error).filter(|cause| cause.is_outage()), error.kind) {
         (Some(cause), _) => outage::note(cause),
-        (_, StepErrorKind::Internal) => tracing::error!(error_type, message = %error, causes, "step failed"),
-        _ => tracing::warn!(error_type, message = %error, causes, "step stopped"),
+        (_, StepErrorKind::Internal) => tracing::error!(error_type, %message, %causes, "step failed"),
+        _ => tracing::warn!(error_type, %message, %causes, "step stopped"),
     }
-    Diagnostic { error_type: error.kind.as_str().to_owned(), error_message: error.message.clone() }
+    Diagnostic { error_type: error.kind.as_str().to_owned(), error_message: message.into_owned() }
 }

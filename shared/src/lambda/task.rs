@@ -4,7 +4,8 @@ use super::app::App;
 use super::deliver::deliver;
 use crate::db::tasks;
 use crate::domain::ids::{JobId, TaskId};
-use crate::domain::step::StepResult;
+use crate::domain::remark::shorten;
+use crate::domain::step::{MAX_MESSAGE_BYTES, StepResult};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ impl Caught {
             .ok()
             .and_then(|cause| cause.get("errorMessage").and_then(Value::as_str).map(str::to_owned))
             .filter(|message| !message.is_empty())
+            .map(|message| shorten(&message, MAX_MESSAGE_BYTES).into_owned())
     }
 
     /// What happened and what to do, or what else is known.

@@ -1,7 +1,7 @@
-//! Inspects a file before anything is loaded: its layout from the head, and a sample of its codes.
+//! Inspects a file before anything is loaded: its layout, from its head.
 
 use crate::csv::decompress::decompress;
-use crate::csv::head::{Head, decompress_head, read_past_blank_lines, sample_codes};
+use crate::csv::head::{Head, decompress_head, read_past_blank_lines};
 use crate::csv::layout::read_layout;
 use crate::csv::records::{ReadError, broke_off};
 use crate::domain::fault::{Fault, FaultReason};
@@ -15,19 +15,7 @@ use std::sync::Arc;
 use tokio_util::io::StreamReader;
 
 /// How much of a file inspection fetches: enough for a header of 64 KiB and some records, compressed or not.
-const HEAD_BYTES: i64 = 128 * 1024;
-/// How many places inside of a large file the sample is taken from, and how many bytes at each.
-const PROBES: i64 = 3;
-const PROBE_BYTES: i64 = 16 * 1024;
-
-/// What inspecting a file found.
-#[derive(Debug, Clone)]
-pub struct Inspected {
-    /// Its layout.
-    pub layout: Layout,
-    /// Codes from several places of the file; they only decide where staging is cut.
-    pub sample: Vec<String>,
-}
+pub const HEAD_BYTES: i64 = 128 * 1024;
 
 /// Reads the head of a file and its layout. The outer error is S3's, the inner one the file's.
 pub async fn read_head(
@@ -58,7 +46,7 @@ async fn read_late_header(
     mapping: &Mapping,
 ) -> StepResult<Result<(Layout, Head), Fault>> {
     let mut chunks = objects.stream(object, Arc::default());
-    let text = decompress(StreamReader::new(poll_fn(move |cx| chunks.poll_recv(cx))), compression);
+    let text = decompress(StreamReader::new(poll_fn(move |cx| chunks.poll_recv(cx))), compression, u64::MAX);
     let (text, ended) = match read_past_blank_lines(text).await {
         Ok(text) => text,
         Err(ReadError::File(fault)) => return Ok(Err(fault)),
@@ -70,31 +58,4 @@ async fn read_late_header(
     // Not the first bytes of the file, so never all of it.
     let head = Head { text, ended: false, taken: 0 };
     Ok(read_layout(&head.text, ended, compression, mapping).await.map(|layout| (layout, head)))
-}
-
-/// Reads the head of a file, its layout, and a sample of its codes.
-pub async fn inspect(
-    objects: &Objects,
-    object: &FrozenObject,
-    mapping: &Mapping,
-    probe: bool,
-) -> StepResult<Result<Inspected, Fault>> {
-    let (layout, head) = match read_head(objects, object, mapping).await? {
-        Ok(found) => found,
-        Err(fault) => return Ok(Err(fault)),
-    };
-    let mut sample = sample_codes(&head.text, &layout, 1).await;
-    if probe && layout.compression == Compression::None && object.bytes > 8 * HEAD_BYTES {
-        for place in 1..=PROBES {
-            let at = object.bytes / (PROBES + 1) * place;
-            let piece = match objects.range(object, at..=at + PROBE_BYTES - 1).await? {
-                Ok(piece) => piece,
-                Err(fault) => return Ok(Err(fault)),
-            };
-            // The first line is torn.
-            let from = memchr::memchr(b'\n', &piece).map_or(piece.len(), |i| i + 1);
-            sample.extend(sample_codes(&piece[from..], &layout, 0).await);
-        }
-    }
-    Ok(Ok(Inspected { layout, sample }))
 }

@@ -30,6 +30,12 @@ mod open {
     mod starts;
     mod unreadable_objects;
 }
+mod bounds {
+    mod files;
+    mod keys;
+    mod lists;
+    mod table;
+}
 mod line {
     mod abandoned;
     mod order;

@@ -81,7 +81,11 @@ pub(crate) async fn declare(app: &App, actor: &Actor, request: &Request) -> Answ
     let connection = app.db.connection().await?;
     let declared = uploads::declare(&connection, &new).await?;
     drop(connection);
-    let upload = declared.ok_or_else(name_taken)?;
+    let upload = match declared {
+        uploads::Declared::Open(upload) => upload,
+        uploads::Declared::KeyTaken => return Err(name_taken()),
+        uploads::Declared::TooMany { seconds } => return Err(too_many(seconds)),
+    };
     let declared = Declared {
         upload_id: upload.id,
         key: &upload.key,
@@ -133,6 +137,17 @@ async fn begin_multipart(app: &App, upload: &Upload) -> Result<String, Problem> 
         app.objects().abort(&upload.key, &begun).await?;
     }
     recorded.ok_or_else(name_taken)
+}
+
+fn too_many(seconds: u64) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-uploads",
+        "Too many uploads",
+        "Too many declared uploads wait to be sent. Send and complete them, or wait until their links have run out.",
+    );
+    problem.retry_after = Some(seconds);
+    problem
 }
 
 fn name_taken() -> Problem {

@@ -1,7 +1,9 @@
 //! The files of an import: frozen when it opens, loaded one transaction each.
 
+use super::bind::Bind;
 use super::connection::Session;
 use super::error::{DbError, DbResult};
+use super::rejects::KeptRejects;
 use super::statement::statements;
 use super::transaction::Transaction;
 use crate::domain::fault::Fault;
@@ -282,10 +284,12 @@ pub async fn record_loaded(
     counts: &FileCounts,
     findings: &Findings,
     bucket_rows: &[i64],
+    kept: &KeptRejects,
 ) -> DbResult<()> {
     let FileCounts { records, staged, rejected, skipped } = counts;
     let (warnings, reasons) = (Json(&findings.warnings), Json(&findings.rejected_by_reason));
-    LOADED
-        .run_one(on, &[&job, &file_no, records, staged, rejected, skipped, &bucket_rows, &warnings, &reasons])
-        .await
+    let KeptRejects { rows, bytes } = kept;
+    let binds: &[&dyn Bind] =
+        &[&job, &file_no, records, staged, rejected, skipped, &bucket_rows, &warnings, &reasons, rows, bytes];
+    LOADED.run_one(on, binds).await
 }

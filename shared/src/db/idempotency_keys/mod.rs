@@ -1,7 +1,9 @@
 //! The claim of an `Idempotency-Key`: its row is written first, in the transaction that does the work and stores the
 //! answer. A crash leaves no trace, a concurrent duplicate waits.
 
+use super::bind::Bind;
 use super::connection::Session;
+use super::decode::to_duration;
 use super::error::{DbError, DbResult};
 use super::statement::statements;
 use super::transaction::Limits;
@@ -18,6 +20,11 @@ statements! {
     FORGET = "forget";
     STORE = "store";
 }
+
+/// How many keys of a user are kept at a time: seven a minute, all day long.
+pub const MAX_KEYS: i64 = 10_000;
+/// How many bytes of answers of a user are kept at a time. An answer has 2 KB; one about an import, 20 KB at most.
+pub const MAX_ANSWER_BYTES: i64 = 32 * 1024 * 1024;
 
 /// How long a duplicate waits for the first request with its key.
 pub const WAIT: Duration = Duration::from_secs(10);
@@ -64,15 +71,26 @@ pub enum Claim {
     Done(Stored),
     /// The key belongs to another request.
     Mismatch,
+    /// The user holds as many keys as they may. The first of them expires in so many seconds.
+    TooMany {
+        /// At least 1.
+        seconds: u64,
+    },
 }
 
 /// Claims a key for the request of this transaction. Waits while another request with the key is at work.
 pub async fn claim(on: &dyn Session, user: UserId, keyed: &Keyed) -> DbResult<Claim> {
-    let row = CLAIM.one(on, &[&user, &keyed.key.as_str(), &keyed.fingerprint.as_slice()]).await?;
-    if !row.get::<_, bool>("same") {
-        return Ok(Claim::Mismatch);
+    let binds: &[&dyn Bind] =
+        &[&user, &keyed.key.as_str(), &keyed.fingerprint.as_slice(), &MAX_KEYS, &MAX_ANSWER_BYTES];
+    let row = CLAIM.one(on, binds).await?;
+    match row.get("same") {
+        None => {
+            let left = to_duration(row.get("seconds"));
+            Ok(Claim::TooMany { seconds: left.as_secs().max(1) })
+        }
+        Some(false) => Ok(Claim::Mismatch),
+        Some(true) => Ok(Stored::read(&row)?.map_or(Claim::Won, Claim::Done)),
     }
-    Ok(Stored::read(&row)?.map_or(Claim::Won, Claim::Done))
 }
 
 /// Stores the answer beside the work.

@@ -5,7 +5,8 @@ SELECT j.records = j.staged + j.rejected + j.skipped AS records_add_up,
                   + j.late_duplicates AS staged_add_up,
        -- Rejects go with staging; their counts by reason stay.
        (j.staging_cleared_at IS NOT NULL
-        OR j.rejected = (SELECT count(*) FROM onceload.import_rejects r WHERE r.job_id = j.id))
+        OR (SELECT sum(f.rejects_kept) FROM onceload.import_files f WHERE f.job_id = j.id)
+            = (SELECT count(*) FROM onceload.import_rejects r WHERE r.job_id = j.id))
        AND j.rejected = (SELECT coalesce(sum(r.value::bigint), 0) FROM onceload.import_files f
                           CROSS JOIN jsonb_each_text(f.rejected_by_reason) AS r WHERE f.job_id = j.id) AS rejects_kept,
        (SELECT (sum(f.records), sum(f.staged), sum(f.rejected), sum(f.skipped)) FROM onceload.import_files f WHERE f.job_id = j.id)

@@ -73,6 +73,8 @@ pub struct Job {
     pub day_old: bool,
     /// What was asked, and through which door.
     pub source_info: SourceInfo,
+    /// Every key that was asked for, until the files are frozen.
+    pub files_asked: Option<Vec<String>>,
     /// The mapping that was asked for.
     pub mapping: Mapping,
     /// The options that were asked for.
@@ -135,6 +137,7 @@ impl Job {
             cancel_requested: row.get("cancel_requested"),
             day_old: row.get("day_old"),
             source_info: read_source_info(row)?,
+            files_asked: row.get("files_asked"),
             mapping: row.get::<_, Option<Json<Mapping>>>("mapping").map(|json| json.0).unwrap_or_default(),
             options: Options {
                 max_duplicate_ratio: row.get("max_duplicate_ratio"),

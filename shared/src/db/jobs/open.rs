@@ -10,7 +10,7 @@ use crate::domain::ids::{JobId, MerchantId, UserId};
 use crate::domain::source::{Options, SourceInfo};
 use crate::domain::status::Status;
 use crate::domain::step::StepResult;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_postgres::types::Json;
 
 /// What a new job is registered with.
@@ -22,6 +22,8 @@ pub struct NewJob<'a> {
     pub created_by: Option<UserId>,
     /// What was asked, and through which door.
     pub source_info: SourceInfo,
+    /// Every key that was asked for.
+    pub files_asked: Option<&'a [String]>,
     /// Names an upload, so that its event makes one job.
     pub source_event_key: Option<String>,
     /// The mapping that was asked for.
@@ -60,6 +62,7 @@ pub async fn register(on: &dyn Session, new: &NewJob<'_>) -> DbResult<Registered
                 &new.options.max_duplicate_ratio,
                 &max_rejects(new.options),
                 &new.execution_arn,
+                &new.files_asked,
             ],
         )
         .await?;
@@ -96,7 +99,7 @@ pub async fn adopt(on: &dyn Session, job: JobId, attempt: i32, execution_arn: &s
 pub async fn set_source(
     on: &dyn Session,
     job: &Job,
-    members: &Map<String, Value>,
+    asked: &SourceInfo,
     mapping: &Mapping,
     options: Options,
 ) -> DbResult<bool> {
@@ -106,7 +109,7 @@ pub async fn set_source(
             &[
                 &job.id,
                 &job.attempt,
-                &Json(members),
+                &Json(asked),
                 &Json(mapping),
                 &options.max_duplicate_ratio,
                 &max_rejects(options),

@@ -26,6 +26,8 @@ pub struct Start<'a> {
     pub user: UserId,
     /// What was asked, and through which door.
     pub source_info: SourceInfo,
+    /// Every key that was asked for. They are kept unless the files are frozen.
+    pub files_asked: Option<&'a [String]>,
     /// The mapping that was asked for.
     pub mapping: &'a Mapping,
     /// The options that were asked for.
@@ -62,6 +64,7 @@ pub async fn insert_queued(on: &dyn Session, start: &Start<'_>, entry: Entry) ->
                 &(entry != Entry::InLine),
                 &fingerprint,
                 &(entry == Entry::TakesOver),
+                &start.files_asked,
             ],
         )
         .await?;

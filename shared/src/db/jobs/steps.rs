@@ -165,7 +165,7 @@ pub struct Identities {
     pub records_add_up: Option<bool>,
     /// `staged = inserted + internal + existing - both + late`.
     pub staged_add_up: Option<bool>,
-    /// As many rejects are kept as were counted.
+    /// The rejects that have a row, and those that were counted by reason, are as many as the files say.
     pub rejects_kept: Option<bool>,
     /// The files' counts are the job's.
     pub files_add_up: Option<bool>,

@@ -9,8 +9,9 @@ use crate::domain::phase::Phase;
 use crate::domain::status::Status;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_postgres::Row;
+use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 /// One import, without links.
@@ -98,6 +99,8 @@ pub struct Filter {
     pub after: Option<Position>,
     /// How many imports a page has.
     pub limit: i64,
+    /// As in a list: without what can be long.
+    pub brief: bool,
 }
 
 /// The last import of a page.
@@ -109,8 +112,8 @@ pub struct Position {
     pub id: Uuid,
 }
 
-/// One page of imports, newest first, and where the next one begins.
-pub async fn list_views(on: &dyn Session, filter: &Filter) -> DbResult<(Vec<JobView>, Option<Position>)> {
+/// One page of imports, newest first, and whether there are more.
+pub async fn list_views(on: &dyn Session, filter: &Filter) -> DbResult<(Vec<JobView>, bool)> {
     let limit = filter.limit + 1;
     let rows = sql::VIEW
         .all(
@@ -124,34 +127,71 @@ pub async fn list_views(on: &dyn Session, filter: &Filter) -> DbResult<(Vec<JobV
                 &filter.after.map(|position| position.created_at),
                 &filter.after.map(|position| position.id),
                 &limit,
+                &filter.brief,
             ],
         )
         .await?;
     let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let next = (rows.len() > page)
-        .then(|| rows.get(page - 1))
-        .flatten()
-        .map(|row| Position { created_at: row.get("created_at"), id: row.get("id") });
     let views = rows.iter().take(page).map(JobView::read).collect::<DbResult<_>>()?;
-    Ok((views, next))
+    Ok((views, rows.len() > page))
 }
 
 /// One import of these merchants.
-pub async fn find_view(on: &dyn Session, merchants: &[MerchantId], job: JobId) -> DbResult<Option<JobView>> {
-    let filter = Filter { merchants: merchants.to_vec(), job: Some(job), limit: 1, ..Filter::default() };
+pub async fn find_view(
+    on: &dyn Session,
+    merchants: &[MerchantId],
+    job: JobId,
+    brief: bool,
+) -> DbResult<Option<JobView>> {
+    let filter =
+        Filter { merchants: merchants.to_vec(), job: Some(job), limit: 1, brief, ..Filter::default() };
     let (views, _) = list_views(on, &filter).await?;
     Ok(views.into_iter().next())
 }
 
+/// What `onceload.sum_up_files` says. Of an import whose files are only frozen, their number and bytes.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Sums {
+    files_total: i64,
+    files_loaded: i64,
+    files_failed: i64,
+    bytes_total: i64,
+    bytes_loaded: i64,
+    records: i64,
+    staged: i64,
+    rejected: i64,
+    skipped: i64,
+    warnings: Vec<Value>,
+    rejected_by_reason: Map<String, Value>,
+}
+
+/// What `onceload.sum_up_progress` says.
+#[derive(Default, Deserialize)]
+struct Progress {
+    rows_loading: i64,
+    bytes_loading: i64,
+    load_seconds: Option<f64>,
+    rows_inserting: i64,
+    insert_seconds: Option<f64>,
+    rows_deleting: i64,
+    delete_seconds: Option<f64>,
+}
+
 impl JobView {
+    /// Its place in a list.
+    pub fn position(&self) -> Position {
+        Position { created_at: self.created_at, id: self.job_id.0 }
+    }
+
     fn read(row: &Row) -> DbResult<Self> {
         let status = read_word(row, "status")?;
         let phase = read_word(row, "phase")?;
-        let bytes = Share {
-            total: row.get("bytes_total"),
-            done: row.get::<_, i64>("bytes_loaded") + row.get::<_, i64>("bytes_loading"),
-        };
-        let pace = Pace::read(row, status, phase, bytes);
+        let Json(sums): Json<Sums> = row.get("file_totals");
+        let progress =
+            row.get::<_, Option<Json<Progress>>>("progress").map(|json| json.0).unwrap_or_default();
+        let bytes = Share { total: sums.bytes_total, done: sums.bytes_loaded + progress.bytes_loading };
+        let pace = Pace::read(row, &progress, status, phase, bytes);
         Ok(Self {
             job_id: JobId(row.get("id")),
             merchant_id: MerchantId(row.get("merchant_id")),
@@ -164,19 +204,19 @@ impl JobView {
             rolled_back_at: row.get("rolled_back_at"),
             source: row.get("source_info"),
             files: FileTotals {
-                total: row.get("files_total"),
-                loaded: row.get("files_loaded"),
-                failed: row.get("files_failed"),
+                total: sums.files_total,
+                loaded: sums.files_loaded,
+                failed: sums.files_failed,
             },
             bytes,
             chunks: Share { total: row.get("chunks_total"), done: row.get("chunks_done") },
-            counts: Counts::read(row, status),
+            counts: Counts::read(row, status, &sums),
             rate: pace.rate,
             eta_seconds: pace.eta_seconds,
             // Only while it does: once approved or over, it stands in nobody's way.
             blocked: row.get("blocked") && matches!(status, Status::Validating | Status::AwaitingApproval),
-            warnings: row.get("warnings"),
-            rejected_by_reason: row.get("rejected_by_reason"),
+            warnings: sums.warnings.into(),
+            rejected_by_reason: sums.rejected_by_reason.into(),
             verification: row.get("verification"),
             error_message: row.get("error_message"),
             validation_errors: row.get("validation_errors"),
@@ -185,16 +225,16 @@ impl JobView {
 }
 
 impl Counts {
-    fn read(row: &Row, status: Status) -> Self {
+    fn read(row: &Row, status: Status, sums: &Sums) -> Self {
         let count = |column: &str| row.get::<_, Option<i64>>(column);
         let loading = matches!(status, Status::Pending | Status::Loading);
         // Until loading ends and the files are summed up, what each file has counted so far.
-        let so_far = |total: &str, loaded: &str| count(total).filter(|_| !loading).or_else(|| count(loaded));
+        let so_far = |total: &str, loaded: i64| count(total).filter(|_| !loading).or(Some(loaded));
         Self {
-            records: so_far("records", "records_loaded"),
-            staged: so_far("staged", "staged_loaded"),
-            rejected: so_far("rejected", "rejected_loaded"),
-            skipped: so_far("skipped", "skipped_loaded"),
+            records: so_far("records", sums.records),
+            staged: so_far("staged", sums.staged),
+            rejected: so_far("rejected", sums.rejected),
+            skipped: so_far("skipped", sums.skipped),
             internal_duplicates: count("internal_duplicates"),
             database_duplicates: count("database_duplicates"),
             both_duplicates: count("both_duplicates"),
@@ -216,22 +256,22 @@ struct Pace {
 }
 
 impl Pace {
-    fn read(row: &Row, status: Status, phase: Phase, bytes: Share) -> Self {
+    fn read(row: &Row, progress: &Progress, status: Status, phase: Phase, bytes: Share) -> Self {
         match (status, phase) {
             (Status::Loading, _) => {
-                let seconds = row.get("load_seconds");
+                let seconds = progress.load_seconds;
                 let eta_seconds = Self::of(bytes.done, seconds, bytes.total).eta_seconds;
-                let rate = eta_seconds.and_then(|_| rate(row.get("rows_loading"), seconds));
+                let rate = eta_seconds.and_then(|_| rate(progress.rows_loading, seconds));
                 Self { rate, eta_seconds }
             }
             // Once the codes are in, what is left is to verify them.
             (Status::Processing, _) if row.get::<_, Option<i64>>("codes_inserted").is_none() => {
                 let all: Option<i64> = row.get("total_codes_to_insert");
-                Self::of(row.get("rows_inserting"), row.get("insert_seconds"), all.unwrap_or_default())
+                Self::of(progress.rows_inserting, progress.insert_seconds, all.unwrap_or_default())
             }
             (Status::Completed, Phase::RollingBack) => {
                 let all: Option<i64> = row.get("codes_inserted");
-                Self::of(row.get("rows_deleting"), row.get("delete_seconds"), all.unwrap_or_default())
+                Self::of(progress.rows_deleting, progress.delete_seconds, all.unwrap_or_default())
             }
             _ => Self::default(),
         }

@@ -8,6 +8,7 @@ use super::statement::statements;
 use super::transaction::Transaction;
 use crate::domain::ids::JobId;
 use bytes::Bytes;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 statements! {
@@ -15,6 +16,52 @@ statements! {
     CLEAR = "clear";
     DELETE_EXPIRED = "delete_expired";
     FIND_EXPIRED = "find_expired";
+    NOT_KEPT = "not_kept";
+    ROOM = "room";
+}
+
+/// How many bytes of rejects of one file are kept: 8,000 of the largest, or all 100,000 of records of 500 bytes.
+pub const MAX_FILE_BYTES: i64 = 64 * 1024 * 1024;
+/// How many bytes of rejects of one import are kept, twice that while files load side by side.
+pub const MAX_JOB_BYTES: i64 = 512 * 1024 * 1024;
+/// What a row takes beside its texts, with its place in the index.
+const ROW_BYTES: usize = 120;
+
+/// The rejects of a file that have a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeptRejects {
+    /// How many.
+    pub rows: i64,
+    /// Their bytes.
+    pub bytes: i64,
+}
+
+/// How many bytes of rejects a file may keep, while so many files of its import load at a time.
+pub async fn find_room(on: &dyn Session, job: JobId, file_no: i32, loading: u32) -> DbResult<i64> {
+    let loading = i64::from(loading.max(1));
+    Ok(ROOM.one(on, &[&job, &file_no, &MAX_FILE_BYTES, &MAX_JOB_BYTES, &loading]).await?.get("room"))
+}
+
+/// A file that had more rejects than are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotKept {
+    /// The number of the file.
+    pub file_no: i32,
+    /// Its key.
+    pub file: String,
+    /// How many were counted and not kept.
+    pub rejects: i64,
+}
+
+/// The files of a job that had more rejects than are kept.
+pub async fn list_not_kept(on: &dyn Session, job: JobId) -> DbResult<Vec<NotKept>> {
+    let rows = NOT_KEPT.all(on, &[&job]).await?;
+    let read = |row: &Row| NotKept {
+        file_no: row.get("file_no"),
+        file: row.get("key"),
+        rejects: row.get("missing"),
+    };
+    Ok(rows.iter().map(read).collect())
 }
 
 /// Deletes the rejects of a file that is loaded again, or of what it replaces, and returns how many there were.
@@ -48,6 +95,13 @@ pub struct RejectedRecord<'a> {
     pub detail: &'a str,
     /// The beginning of the record, at most `RAW_BYTES`.
     pub raw: &'a [u8],
+}
+
+impl RejectedRecord<'_> {
+    /// How many bytes its row takes.
+    pub fn row_bytes(&self, file: &str) -> i64 {
+        i64::try_from(ROW_BYTES + file.len() + self.detail.len() + self.raw.len()).unwrap_or(i64::MAX)
+    }
 }
 
 /// Rejects on their way into `import_rejects`.

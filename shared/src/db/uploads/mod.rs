@@ -1,6 +1,7 @@
 //! Uploads that were declared: who may put which object of which size, and what became of it.
 
 use super::connection::Session;
+use super::decode::to_duration;
 use super::error::DbResult;
 use super::statement::statements;
 use crate::domain::ids::{MerchantId, UserId};
@@ -87,14 +88,39 @@ impl Upload {
     }
 }
 
-/// Declares an upload. The same again by the same user is the same upload with a later expiry; `None`: the key
-/// is taken.
-pub async fn declare(on: &dyn Session, new: &NewUpload<'_>) -> DbResult<Option<Upload>> {
-    let seconds = new.lifetime.as_secs_f64();
+/// How many uploads of a user to one merchant may wait to be sent: those of the largest import.
+pub const MAX_OPEN: i64 = 2_000;
+/// How many uploads to one merchant may wait to be sent.
+pub const MAX_OPEN_OF_MERCHANT: i64 = 10_000;
+
+/// What became of a declaration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Declared {
+    /// The upload is open.
+    Open(Upload),
+    /// Another upload has its key.
+    KeyTaken,
+    /// Too many wait to be sent. The links of the first run out in so many seconds.
+    TooMany {
+        /// At least 1.
+        seconds: u64,
+    },
+}
+
+/// Declares an upload. The same again by the same user is the same upload with a later expiry.
+pub async fn declare(on: &dyn Session, new: &NewUpload<'_>) -> DbResult<Declared> {
+    let NewUpload { id, merchant, user, key, size, part_size, lifetime } = new;
+    let lifetime = lifetime.as_secs_f64();
     let row = DECLARE
-        .opt(on, &[&new.id, &new.merchant, &new.user, &new.key, &new.size, &new.part_size, &seconds])
+        .one(on, &[id, merchant, user, key, size, part_size, &lifetime, &MAX_OPEN, &MAX_OPEN_OF_MERCHANT])
         .await?;
-    Ok(row.as_ref().map(Upload::read))
+    if row.get::<_, Option<Uuid>>("id").is_some() {
+        return Ok(Declared::Open(Upload::read(&row)));
+    }
+    if row.get("has_room") {
+        return Ok(Declared::KeyTaken);
+    }
+    Ok(Declared::TooMany { seconds: to_duration(row.get("seconds")).as_secs().max(1) })
 }
 
 /// Notes S3's id of the multipart upload, and returns the one that counts. `None`: the upload is no longer open.

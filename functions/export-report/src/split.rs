@@ -1,14 +1,14 @@
 //! Splits records that were kept one by one, such as rejects, with the reader that has read them before.
 
-use super::records::{Next, Records};
-use super::row::Record;
-use crate::domain::layout::Layout;
+use shared::csv::records::{Next, Records};
+use shared::csv::row::Record;
+use shared::domain::layout::Layout;
 use std::io::Cursor;
 
 /// The fields of each of these whole records of a file of this layout. `None` for a record that can't be split, or that
 /// would say something else once its fields are written anew: it has more fields than the header, malformed quotes, a CR
 /// outside of quotes that ends nothing, or bytes that are not UTF-8.
-pub async fn split(records: &[&[u8]], layout: &Layout) -> Vec<Option<Vec<String>>> {
+pub(crate) async fn split(records: &[&[u8]], layout: &Layout) -> Vec<Option<Vec<String>>> {
     // The reader passes over a byte order mark at the start of its text, so the text has a line before the records.
     let mut text = b"-\n".to_vec();
     for record in records {
@@ -36,11 +36,11 @@ fn fields(reader: &Records, layout: &Layout) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::csv::layout::read_layout;
-    use crate::csv::text::quote;
-    use crate::domain::field::Mapping;
-    use crate::domain::layout::Compression;
     use proptest::prelude::*;
+    use shared::csv::layout::read_layout;
+    use shared::csv::text::quote;
+    use shared::domain::field::Mapping;
+    use shared::domain::layout::Compression;
 
     fn run(header: &str, records: &[&[u8]]) -> Vec<Option<Vec<String>>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
