@@ -69,14 +69,14 @@ async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
     .await;
     let Some(holder) = refused_by else { return answer };
     follow_up_refusal(app, caller, &holder).await?;
-    answers::held(&holder, find_eta(app, caller, &holder).await?)
+    answers::held(&holder, find_eta(app, caller, &holder).await)
 }
 
-/// How long the import in the way will take for what it is doing, if that is known.
-async fn find_eta(app: &App, caller: &Caller, holder: &Holder) -> Result<Option<Duration>, Problem> {
-    let Some(job) = holder.job else { return Ok(None) };
-    let view = jobs::find_view(&app.db.connection().await?, &caller.merchants, job).await?;
-    Ok(view.and_then(|view| Duration::try_from_secs_f64(view.eta_seconds?).ok()))
+/// How long the import in the way will take for what it is doing, if that is known. The refusal stands even if this fails.
+async fn find_eta(app: &App, caller: &Caller, holder: &Holder) -> Option<Duration> {
+    let connection = app.db.connection().await.ok()?;
+    let view = jobs::find_view(&connection, &caller.merchants, holder.job?).await.ok()??;
+    Duration::try_from_secs_f64(view.eta_seconds?).ok()
 }
 
 fn report_superseded(start: &Start<'_>, elapsed: Duration) {

@@ -196,5 +196,5 @@ async fn a_forged_cursor_is_never_a_server_error() {
             taken += u32::from(answer.status == 200);
         }
     }
-    assert!(taken > 50, "some forgeries are well formed: {taken}");
+    assert!(taken > 20, "some forgeries are well formed: {taken}");
 }
