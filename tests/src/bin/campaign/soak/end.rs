@@ -56,7 +56,8 @@ async fn rest(world: &World, when: &str) {
 async fn explain_failures(world: &World) -> Outcome<()> {
     let sql = "SELECT id, attempt, error_message FROM onceload.codes_import_jobs WHERE status = 'failed'";
     for row in world.local.rows(sql).await? {
-        let reasons = ["ABORTED", "unterminated_quote", "nothing_staged", "file", "other imports", "is gone"];
+        let reasons =
+            ["ABORTED", "files rejected", "nothing_staged", "other imports", "its execution is gone"];
         world.journal.write(
             "check",
             "failed import",
