@@ -25,7 +25,7 @@ use shared::http::{Answer, Problem, json_answer, read_body_of_member};
 use shared::lambda::App;
 use shared::s3::objects::Objects;
 use shared::source::inspect::read_head;
-use shared::source::resolve::{Resolved, resolve};
+use shared::source::resolve::resolve;
 use std::io::Cursor;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -117,10 +117,10 @@ pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<
         .buffered(COUNTS)
         .collect()
         .await;
-    files.extend(faults.into_iter().map(Checked::unseen));
+    files.extend(resolved.faults.into_iter().map(Checked::unseen));
     files.sort_by(|a, b| a.object.key.cmp(&b.object.key));
     let mut answer = describe(&source, &files);
-    answer["passed_over"] = json!(passed_over);
+    answer["passed_over"] = json!(resolved.passed_over);
     Ok(answer)
 }
 
@@ -130,15 +130,6 @@ fn word_refusal(error: StepError) -> Problem {
         StepErrorKind::InvalidInput => Problem::unprocessable("/prefix", format!("{error}.")),
         _ => error.into(),
     }
-}
-
-fn too_slow(source: &Source) -> Problem {
-    let pointer = match source.selection {
-        Selection::Files(_) => "/files",
-        Selection::Prefix(_) => "/prefix",
-    };
-    let detail = "Reading the headers of these files takes too long. Check fewer of them at a time.";
-    Problem::unprocessable(pointer, detail)
 }
 
 /// One file, and what is known of it: its fault, if it has one.

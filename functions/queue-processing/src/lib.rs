@@ -75,7 +75,7 @@ async fn queue(app: &App, caller: &Caller, request: &Request) -> Answer {
 /// How long the import in the way will take for what it is doing, if that is known. The refusal stands even if this fails.
 async fn find_eta(app: &App, caller: &Caller, holder: &Holder) -> Option<Duration> {
     let connection = app.db.connection().await.ok()?;
-    let view = jobs::find_view(&connection, &caller.merchants, holder.job?).await.ok()??;
+    let view = jobs::find_view(&connection, &caller.merchants, holder.job?, true).await.ok()??;
     Duration::try_from_secs_f64(view.eta_seconds?).ok()
 }
 

@@ -2,7 +2,6 @@
 
 use crate::executions::look_up;
 use crate::{EXPIRY_GRACE, MOST, SILENT, Tally};
-use futures_util::StreamExt;
 use serde_json::json;
 use shared::db::jobs::{self, Ending, UnfinishedJob};
 use shared::db::outbox::{Message, is_on_its_way};
@@ -13,14 +12,12 @@ use shared::domain::step::StepResult;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
 use shared::lambda::executions::Execution;
-use std::pin::pin;
 
 /// Ends the imports whose execution is over.
 pub(crate) async fn close_dead(app: &App, tally: &mut Tally) {
     let unfinished = async { jobs::take_unfinished(&app.db.connection().await?, SILENT, MOST).await };
     let unfinished = tally.list("unfinished imports", unfinished.await);
-    let mut looked_up = pin!(look_up(app, unfinished, |job| find_arn(app, job)));
-    while let Some((job, execution)) = looked_up.next().await {
+    for (job, execution) in look_up(app, unfinished, |job| find_arn(app, job)).await {
         tally.add(job.job, close(app, &job, execution).await);
     }
 }

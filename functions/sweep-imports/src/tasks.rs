@@ -3,7 +3,6 @@
 
 use crate::executions::look_up;
 use crate::{MOST, SILENT, Tally};
-use futures_util::StreamExt;
 use shared::db::outbox::{self, Message};
 use shared::db::tasks::{self, UnfinishedTask};
 use shared::domain::execution;
@@ -11,7 +10,6 @@ use shared::domain::step::StepResult;
 use shared::lambda::App;
 use shared::lambda::deliver::deliver;
 use shared::lambda::executions::Execution;
-use std::pin::pin;
 
 /// Gives up the tasks whose execution is over.
 pub(crate) async fn give_up_dead(app: &App, tally: &mut Tally) {
@@ -20,8 +18,7 @@ pub(crate) async fn give_up_dead(app: &App, tally: &mut Tally) {
     let unfinished = tally.list("unfinished tasks", unfinished.await);
     let arn =
         |task: &UnfinishedTask| execution::arn(machine, &execution::name_of_task(task.action, task.task));
-    let mut looked_up = pin!(look_up(app, unfinished, |task| Some(arn(task))));
-    while let Some((task, execution)) = looked_up.next().await {
+    for (task, execution) in look_up(app, unfinished, |task| Some(arn(task))).await {
         tally.add(task.task, give_up(app, &task, execution).await);
     }
 }

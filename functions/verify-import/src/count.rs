@@ -78,7 +78,7 @@ fn list_problems(expected: Inserted, actual: i64, checksum: i64, identities: &Id
     for (holds, problem) in [
         (identities.records_add_up, "records = staged + rejected + skipped does not hold"),
         (identities.staged_add_up, "staged = inserted + internal + existing - both + late does not hold"),
-        (identities.rejects_kept, "the rejects are not as many as were counted"),
+        (identities.rejects_kept, "not every reject is kept"),
         (identities.files_add_up, "the counts of the files do not add up to those of the import"),
         (identities.chunks_add_up, "the counts of the chunks do not add up to those of the import"),
     ] {
