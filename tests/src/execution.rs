@@ -2,6 +2,8 @@
 //! stop anywhere, repeat a step or change something in between. A test compares the error transitions with the state
 //! machine's.
 
+mod closing;
+
 use crate::db::TestDb;
 use crate::fixture::World;
 use serde_json::{Value, json};
@@ -334,39 +336,6 @@ impl Run {
     pub async fn tidy_up(&self) -> StepResult<()> {
         let input = verify_import::Input { job_id: self.job, task_id: None, error: None, tidy_up: true };
         verify_import::handle(self.app.clone(), input, budget()).await.map(drop)
-    }
-
-    pub async fn close(&self, note: Option<String>) -> StepResult<close_import::Output> {
-        close_import::handle(self.app.clone(), self.close_input(note), budget()).await
-    }
-
-    fn close_input(&self, note: Option<String>) -> close_import::Input {
-        close_import::Input {
-            execution_arn: self.execution_arn.clone(),
-            job_id: Some(self.job),
-            attempt: Some(self.attempt),
-            note,
-            error: None,
-            continued: false,
-        }
-    }
-
-    /// Closes the job as `CloseStopped` does: it sends the error in Lambda's envelope and no job id.
-    pub async fn close_stopped(&self, error: &StepError) -> StepResult<Option<Status>> {
-        let cause = json!({ "errorType": error.kind.as_str(), "errorMessage": error.message }).to_string();
-        self.close_caught(error.kind.as_str(), &cause).await.map(|output| output.status)
-    }
-
-    pub async fn close_caught(&self, error: &str, cause: &str) -> StepResult<close_import::Output> {
-        let input = close_import::Input {
-            execution_arn: self.execution_arn.clone(),
-            job_id: None,
-            attempt: None,
-            note: None,
-            error: Some(close_import::Caught { error: error.into(), cause: cause.into() }),
-            continued: false,
-        };
-        close_import::handle(self.app.clone(), input, budget()).await
     }
 
     /// Runs from the current state to the end and approves on the way.

@@ -72,8 +72,18 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         rejects_deleted: rejects.done,
         uploads_forgotten: uploads.done,
     };
-    let parts =
-        ["dead executions", "dead tasks", "asked again", "outbox", "unregistered", "lost wake-ups", "expired waits", "staging", "rejects", "uploads"];
+    let parts = [
+        "dead executions",
+        "dead tasks",
+        "asked again",
+        "outbox",
+        "unregistered",
+        "lost wake-ups",
+        "expired waits",
+        "old staging",
+        "old rejects",
+        "old uploads",
+    ];
     let failures: Vec<String> =
         tallies.iter().zip(parts).filter_map(|(tally, part)| tally.describe_failures(part)).collect();
     match failures.is_empty() {

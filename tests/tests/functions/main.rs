@@ -92,8 +92,8 @@ mod liveness {
     mod tokens;
 }
 mod sweep {
-    mod dead_executions;
     mod asked_again;
+    mod dead_executions;
     mod idempotency_keys;
     mod retention;
     mod turns;

@@ -30,7 +30,8 @@ pub use steps::{
     record_verified, replace_token, save_validation,
 };
 pub use sweep::{
-    UnfinishedJob, add_note, begin_next_attempt, expire_staging, take_overdue, take_stale_staging, take_unfinished,
+    UnfinishedJob, add_note, begin_next_attempt, expire_staging, take_overdue, take_stale_staging,
+    take_unfinished,
 };
 pub use view::{Counts, FileTotals, Filter, JobView, Position, Share, find_view, list_views};
 

@@ -7,7 +7,8 @@ mod run;
 pub use ask::{ActiveTask, ask_again, ask_export, ask_rollback, ask_verify, find_active, promise_start};
 pub use exports::{Export, export_at_close, list_exports};
 pub use run::{
-    Task, TaskState, UnfinishedTask, begin_step, delete_replaced, fence, finish, give_up, reports, take_unfinished,
+    Task, TaskState, UnfinishedTask, begin_step, delete_replaced, fence, finish, give_up, reports,
+    take_unfinished,
 };
 
 use super::statement::statements;

@@ -19,7 +19,7 @@ async fn inserted_so_far(world: &World, run: &Run, rows: i64) -> (Value, Value) 
     world
         .db
         .exec(&format!(
-            "UPDATE onceload.codes_import_jobs SET total_codes_to_insert = 1000000 WHERE id = '{job}'"
+            "UPDATE onceload.codes_import_jobs SET (total_codes_to_insert, approved_clean) = (1000000, 1000000) WHERE id = '{job}'"
         ))
         .await;
     let progress = format!(

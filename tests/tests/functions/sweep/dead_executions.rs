@@ -62,6 +62,8 @@ async fn an_import_whose_execution_was_stopped_gives_its_merchant_and_its_user_b
         world.db.exec(&profile).await;
         if state == State::InsertCodes {
             run.approve(&world.actor).await;
+            // As insert-codes does when it begins: the execution has heard of the approval.
+            world.db.exec("UPDATE onceload.codes_import_jobs SET task_token = NULL").await;
         }
         stop(&world, &executions, &run).await;
         assert_eq!(sweep(&app).await.closed, 1, "{state:?}");
