@@ -10,7 +10,7 @@ impl Run {
         close_import::handle(self.app.clone(), self.close_input(note), budget()).await
     }
 
-    fn close_input(&self, note: Option<String>) -> close_import::Input {
+    pub(super) fn close_input(&self, note: Option<String>) -> close_import::Input {
         close_import::Input {
             execution_arn: self.execution_arn.clone(),
             job_id: Some(self.job),
