@@ -49,7 +49,7 @@ impl TestArgs {
         if !args.rest.iter().any(|it| it == "--") {
             args.rest.push("--".into());
         }
-        args.rest.push("--ignored".into());
+        args.rest.extend(["--ignored".into(), "--test-threads=1".into()]);
         args
     }
 
