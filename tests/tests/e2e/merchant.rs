@@ -309,12 +309,15 @@ impl Merchant {
             .collect()
     }
 
-    /// Inserts a stand-in for another import, which holds the merchant's lease until [`Merchant::release`].
+    /// Inserts a stand-in for another import, which holds the merchant's lease until [`Merchant::release`]. Its execution counts as
+    /// started a moment ago, so no sweep misses it.
     pub(crate) async fn occupy(&self) -> String {
         let id = Uuid::now_v7();
         let sql = format!(
             "INSERT INTO onceload.codes_import_jobs (id, merchant_id, status, phase, leased, source_info, heartbeat_at)
-             VALUES ('{id}', '{}', 'loading', 'loading', true, '{{}}', now())",
+             VALUES ('{id}', '{}', 'loading', 'loading', true, '{{}}', now());
+             INSERT INTO onceload.outbox (job_id, kind, payload, delivered_at)
+             VALUES ('{id}', 'start_execution', '{{\"attempt\": 1}}', now())",
             self.id
         );
         self.db.batch_execute(&sql).await.expect("a busy merchant");
