@@ -14,12 +14,14 @@ use shared::lambda::deliver::deliver;
 use shared::lambda::executions::Execution;
 
 /// Ends the imports whose execution is over.
-pub(crate) async fn close_dead(app: &App, tally: &mut Tally) {
+pub(crate) async fn close_dead(app: &App) -> Tally {
+    let mut tally = Tally::of("dead executions");
     let unfinished = async { jobs::take_unfinished(&app.db.connection().await?, SILENT, MOST).await };
-    let unfinished = tally.list("unfinished imports", unfinished.await);
+    let unfinished = tally.list(unfinished.await);
     for (job, execution) in look_up(app, unfinished, |job| find_arn(app, job)).await {
         tally.add(job.job, close(app, &job, execution).await);
     }
+    tally
 }
 
 /// The execution that has opened the import; before that, the one that the outbox starts for it.
@@ -39,7 +41,7 @@ async fn close(app: &App, job: &UnfinishedJob, execution: Execution) -> StepResu
     if go_on(app, job).await? {
         return Ok(false);
     }
-    end(app, job.job, job.attempt, Status::Failed, &how).await
+    end(app, job.job, job.attempt, &Ending::failed(&how)).await
 }
 
 /// Starts the next attempt of an import that was approved, and whose execution was over before it heard of it.
@@ -60,25 +62,26 @@ async fn is_starting(app: &App, job: &UnfinishedJob) -> StepResult<bool> {
 }
 
 /// Ends the waits that are over.
-pub(crate) async fn expire(app: &App, tally: &mut Tally) {
+pub(crate) async fn expire(app: &App) -> Tally {
+    let mut tally = Tally::of("expired waits");
     let after = app.config.approval_timeout + EXPIRY_GRACE;
     let overdue = async { jobs::take_overdue(&app.db.connection().await?, after).await };
-    for (job, attempt) in tally.list("overdue waits", overdue.await) {
-        let why = "nobody approved the import in time";
-        tally.add(job, end(app, job, attempt, Status::Expired, why).await);
+    for (job, attempt) in tally.list(overdue.await) {
+        let expired = Ending::Stopped {
+            status: Status::Expired,
+            message: Some("nobody approved the import in time".into()),
+            errors: json!([]),
+            only_waiting: true,
+        };
+        tally.add(job, end(app, job, attempt, &expired).await);
     }
+    tally
 }
 
 /// Whether this was the import's end.
-async fn end(app: &App, job: JobId, attempt: i32, status: Status, why: &str) -> StepResult<bool> {
+async fn end(app: &App, job: JobId, attempt: i32, ending: &Ending) -> StepResult<bool> {
     let mut connection = app.db.connection().await?;
-    let ending = Ending::Stopped {
-        status,
-        message: Some(why.to_owned()),
-        errors: json!([]),
-        only_waiting: status == Status::Expired,
-    };
-    let closed = jobs::close(&mut connection, job, attempt, &ending).await?;
+    let closed = jobs::close(&mut connection, job, attempt, ending).await?;
     drop(connection);
     let Some(closed) = closed else { return Ok(false) };
     let ended = !closed.promises.is_empty();

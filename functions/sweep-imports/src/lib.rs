@@ -46,20 +46,22 @@ pub struct Output {
 
 /// The handler. Its input, the schedule's event, is not read.
 pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> StepResult<Output> {
-    let mut tallies: [Tally; 10] = Default::default();
-    let [closed, given_up, asked_again, delivered, started_again, woken, expired, staging, rejects, uploads] =
-        &mut tallies;
     // First, because they may hold a merchant.
-    jobs::close_dead(&app, closed).await;
-    tasks::give_up_dead(&app, given_up).await;
-    asked_again.count("verifications and exports", tasks::ask_again(&app).await);
-    delivered.count("messages", outbox::deliver_all(&app, Budget::of(budget.left() / 2)).await);
-    started_again.count("imports without a job", unregistered::start_again(&app).await);
-    line::wake_lost(&app, woken).await;
-    jobs::expire(&app, expired).await;
-    staging::drop_stale(&app, staging).await;
-    rejects.count("rejects", rejects::delete_expired(&app).await);
-    uploads.count("uploads", uploads::forget_old(&app).await);
+    let closed = jobs::close_dead(&app).await;
+    let given_up = tasks::give_up_dead(&app).await;
+    let mut asked_again = Tally::of("asked again");
+    asked_again.count(tasks::ask_again(&app).await);
+    let mut delivered = Tally::of("outbox");
+    delivered.count(outbox::deliver_all(&app, Budget::of(budget.left() / 2)).await);
+    let mut started_again = Tally::of("imports without a job");
+    started_again.count(unregistered::start_again(&app).await);
+    let woken = line::wake_lost(&app).await;
+    let expired = jobs::expire(&app).await;
+    let staging = staging::drop_stale(&app).await;
+    let mut rejects = Tally::of("old rejects");
+    rejects.count(rejects::delete_expired(&app).await);
+    let mut uploads = Tally::of("old uploads");
+    uploads.count(uploads::forget_old(&app).await);
     let output = Output {
         closed: closed.done,
         given_up: given_up.done,
@@ -72,20 +74,9 @@ pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> Step
         rejects_deleted: rejects.done,
         uploads_forgotten: uploads.done,
     };
-    let parts = [
-        "dead executions",
-        "dead tasks",
-        "asked again",
-        "outbox",
-        "unregistered",
-        "lost wake-ups",
-        "expired waits",
-        "old staging",
-        "old rejects",
-        "old uploads",
-    ];
-    let failures: Vec<String> =
-        tallies.iter().zip(parts).filter_map(|(tally, part)| tally.describe_failures(part)).collect();
+    let tallies =
+        [closed, given_up, asked_again, delivered, started_again, woken, expired, staging, rejects, uploads];
+    let failures: Vec<String> = tallies.iter().filter_map(Tally::describe_failures).collect();
     match failures.is_empty() {
         true => Ok(output),
         // The alarm on this function's errors must go off.

@@ -9,11 +9,13 @@ use shared::lambda::App;
 use shared::lambda::deliver::deliver;
 
 /// Wakes the first import in line of each merchant whose lease is free.
-pub(crate) async fn wake_lost(app: &App, tally: &mut Tally) {
+pub(crate) async fn wake_lost(app: &App) -> Tally {
+    let mut tally = Tally::of("lost wake-ups");
     let lost = async { jobs::find_lost_wakes(&app.db.connection().await?).await };
-    for job in tally.list("lost wake-ups", lost.await) {
+    for job in tally.list(lost.await) {
         tally.add(job, wake(app, job).await);
     }
+    tally
 }
 
 /// Whether somebody was to be woken.

@@ -8,12 +8,14 @@ use shared::domain::step::StepResult;
 use shared::lambda::App;
 
 /// Drops the staging of imports that ended before the retention, one transaction each.
-pub(crate) async fn drop_stale(app: &App, tally: &mut Tally) {
+pub(crate) async fn drop_stale(app: &App) -> Tally {
+    let mut tally = Tally::of("old staging");
     let days = app.config.staging_retention_days;
     let stale = async { jobs::take_stale_staging(&app.db.connection().await?, days).await };
-    for job in tally.list("old staging", stale.await) {
+    for job in tally.list(stale.await) {
         tally.add(job, drop_of(app, job).await);
     }
+    tally
 }
 
 async fn drop_of(app: &App, job: JobId) -> StepResult<bool> {

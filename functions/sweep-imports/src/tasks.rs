@@ -12,15 +12,17 @@ use shared::lambda::deliver::deliver;
 use shared::lambda::executions::Execution;
 
 /// Gives up the tasks whose execution is over.
-pub(crate) async fn give_up_dead(app: &App, tally: &mut Tally) {
-    let Some(machine) = app.config.maintenance_state_machine_arn.as_deref() else { return };
+pub(crate) async fn give_up_dead(app: &App) -> Tally {
+    let mut tally = Tally::of("dead tasks");
+    let Some(machine) = app.config.maintenance_state_machine_arn.as_deref() else { return tally };
     let unfinished = async { tasks::take_unfinished(&app.db.connection().await?, SILENT, MOST).await };
-    let unfinished = tally.list("unfinished tasks", unfinished.await);
+    let unfinished = tally.list(unfinished.await);
     let arn =
         |task: &UnfinishedTask| execution::arn(machine, &execution::name_of_task(task.action, task.task));
     for (task, execution) in look_up(app, unfinished, |task| Some(arn(task))).await {
         tally.add(task.task, give_up(app, &task, execution).await);
     }
+    tally
 }
 
 /// Gives the task up, if its execution is over.
