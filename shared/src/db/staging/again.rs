@@ -1,10 +1,9 @@
 //! The marks of staging that was lost, and is made again, after the codes of its import were inserted.
 
-use super::mark::{Marked, bounds, staged_bounds};
+use super::mark::{Marked, bounds, staged_bounds, write_marks};
 use super::tables::{EXISTING, INTERNAL, bucket_table, create_side, side_table};
 use crate::db::bind::Bind;
 use crate::db::error::DbResult;
-use crate::db::statement::Composed;
 use crate::db::transaction::Transaction;
 use crate::domain::buckets::Chunk;
 use crate::domain::ids::{JobId, MerchantId};
@@ -22,35 +21,15 @@ pub async fn mark_inserted(
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
     let staged_bounds = staged_bounds(chunk, &mut binds);
     let code_bounds = bounds(&chunk.range, "code", &mut binds);
-    let statement = Composed {
-        name: "staging.mark_inserted",
-        sql: format!(
-            "-- staging.mark_inserted
-WITH flagged AS MATERIALIZED (
+    let flagged = format!(
+        "flagged AS MATERIALIZED (
     SELECT b.row_number, hashtextextended(b.code, 0) AS hash,
            (CASE WHEN row_number() OVER (PARTITION BY b.code ORDER BY b.row_number) > 1 THEN {INTERNAL} ELSE 0 END
             | CASE WHEN c.code IS NULL THEN {EXISTING} ELSE 0 END)::smallint AS flags
       FROM {table} b
       LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1 AND import_job_id = $2{code_bounds}) c ON c.code = b.code
      WHERE true{staged_bounds}
-), marked AS (
-    INSERT INTO {side} SELECT row_number, flags FROM flagged WHERE flags > 0
-)
-SELECT count(*) AS rows, count(*) FILTER (WHERE flags & {INTERNAL} > 0) AS internal,
-       count(*) FILTER (WHERE flags & {EXISTING} > 0) AS existing,
-       count(*) FILTER (WHERE flags = {INTERNAL} | {EXISTING}) AS both, count(*) FILTER (WHERE flags = 0) AS clean,
-       coalesce(bit_xor(hash) FILTER (WHERE flags = 0), 0) AS clean_checksum
-  FROM flagged"
-        ),
-    };
-    let row = statement.one(tx, &binds).await?;
-    tx.run("staging.analyze", &format!("-- staging.analyze\nANALYZE {side}")).await?;
-    Ok(Marked {
-        rows: row.get("rows"),
-        internal: row.get("internal"),
-        existing: row.get("existing"),
-        both: row.get("both"),
-        clean: row.get("clean"),
-        clean_checksum: row.get("clean_checksum"),
-    })
+)"
+    );
+    write_marks(tx, "staging.mark_inserted", &flagged, &binds, &side).await
 }

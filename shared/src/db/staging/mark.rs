@@ -4,7 +4,7 @@ use super::tables::{EXISTING, INTERNAL, bucket_table, create_side, side_table};
 use crate::db::bind::Bind;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
-use crate::db::statement::Composed;
+use crate::db::statement::{Binds, Composed};
 use crate::db::transaction::Transaction;
 use crate::domain::buckets::{Chunk, Range, split_points};
 use crate::domain::ids::{JobId, MerchantId};
@@ -52,11 +52,8 @@ pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk:
     let staged_bounds = staged_bounds(chunk, &mut binds);
     // The slice of production between the chunk's bounds is one range of one index, whatever else is there.
     let code_bounds = bounds(&chunk.range, "code", &mut binds);
-    let statement = Composed {
-        name: "staging.mark",
-        sql: format!(
-            "-- staging.mark
-WITH seen AS (
+    let flagged = format!(
+        "seen AS (
     SELECT b.row_number, b.code,
            CASE WHEN row_number() OVER (PARTITION BY b.code ORDER BY b.row_number) > 1 THEN {INTERNAL} ELSE 0 END AS internal
       FROM {table} b WHERE true{staged_bounds}
@@ -64,7 +61,25 @@ WITH seen AS (
     SELECT s.row_number, (s.internal | CASE WHEN c.code IS NULL THEN 0 ELSE {EXISTING} END)::smallint AS flags,
            hashtextextended(s.code, 0) AS hash
       FROM seen s LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1{code_bounds}) c ON c.code = s.code
-), marked AS (
+)"
+    );
+    write_marks(tx, "staging.mark", &flagged, &binds, &side).await
+}
+
+/// Writes the marks of `flagged`, a common table expression of row_number, flags and hash, into the chunk's side table, and adds
+/// them up.
+pub(super) async fn write_marks(
+    tx: &Transaction<'_>,
+    name: &'static str,
+    flagged: &str,
+    binds: &Binds<'_>,
+    side: &str,
+) -> DbResult<Marked> {
+    let statement = Composed {
+        name,
+        sql: format!(
+            "-- {name}
+WITH {flagged}, marked AS (
     INSERT INTO {side} SELECT row_number, flags FROM flagged WHERE flags > 0
 )
 SELECT count(*) AS rows, count(*) FILTER (WHERE flags & {INTERNAL} > 0) AS internal,
@@ -74,7 +89,7 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE flags & {INTERNAL} > 0) AS inter
   FROM flagged"
         ),
     };
-    let row = statement.one(tx, &binds).await?;
+    let row = statement.one(tx, binds).await?;
     // The export's joins depend on it.
     tx.run("staging.analyze", &format!("-- staging.analyze\nANALYZE {side}")).await?;
     Ok(Marked {
