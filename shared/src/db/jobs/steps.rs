@@ -4,6 +4,7 @@ use super::{Inserted, get, statements as sql};
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::pool::Database;
+use crate::db::statement::Statement;
 use crate::db::transaction::Transaction;
 use crate::domain::ids::JobId;
 use crate::domain::status::Status;
@@ -115,8 +116,7 @@ pub async fn await_approval(
     attempt: i32,
     token: TaskToken<'_>,
 ) -> DbResult<bool> {
-    let (entered_at, retry_count) = token.order_columns();
-    sql::AWAIT_APPROVAL.run_guarded(on, &[&job, &attempt, &token.token, &entered_at, &retry_count]).await
+    bring(&sql::AWAIT_APPROVAL, on, job, attempt, token).await
 }
 
 /// Keeps a new token for a job that was approved while its waiting task was repeated. `false`: it was not, or a later call has
@@ -127,8 +127,18 @@ pub async fn replace_token(
     attempt: i32,
     token: TaskToken<'_>,
 ) -> DbResult<bool> {
+    bring(&sql::REPLACE_TOKEN, on, job, attempt, token).await
+}
+
+async fn bring(
+    statement: &Statement,
+    on: &dyn Session,
+    job: JobId,
+    attempt: i32,
+    token: TaskToken<'_>,
+) -> DbResult<bool> {
     let (entered_at, retry_count) = token.order_columns();
-    sql::REPLACE_TOKEN.run_guarded(on, &[&job, &attempt, &token.token, &entered_at, &retry_count]).await
+    statement.run_guarded(on, &[&job, &attempt, &token.token, &entered_at, &retry_count]).await
 }
 
 /// The execution is awake and inserts: nobody needs its token any more. `false`: somebody else decided.
