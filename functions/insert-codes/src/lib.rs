@@ -52,14 +52,15 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
 async fn insert(db: &Database, input: Input, time_left: Duration) -> StepResult<Inserted> {
     let Input { job_id, attempt } = input;
     let connection = db.connection().await?;
+    // `false`: inserted before, or somebody else decided; the job itself tells which.
+    let begun = jobs::begin_inserting(&connection, job_id, attempt).await?;
     let job = jobs::get(&connection, job_id).await?;
     if let (Some(done), true) = (job.inserted, job.attempt == attempt) {
         return Ok(done);
     }
-    if !jobs::begin_inserting(&connection, job_id, attempt).await? {
-        return Err(jobs::explain_refusal(&connection, job_id, attempt, Status::Processing).await);
+    if !begun || job.attempt != attempt || job.status != Status::Processing || job.cancel_requested {
+        return Err(job.refusal(attempt, Status::Processing));
     }
-    let job = jobs::expect(&connection, job_id, attempt, Status::Processing).await?;
     let watch = Watch::of_step(db, &job, Some(Part { step: "insert", number: 0 }));
     let mut ahead = SortAhead::new(db, &job);
     let done = match insert_atomically(connection, &job, &watch, &mut ahead, time_left).await {

@@ -1,6 +1,6 @@
-//! Serves `verify-import`. Three connections: one counts, one vacuums, one beats.
+//! Serves `verify-import`. Two connections: one counts, the other beats.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(3, verify_import::handle).await
+    shared::lambda::serve_step(2, verify_import::handle).await
 }
