@@ -264,14 +264,13 @@ fn describe(source: &Source, files: &[Checked]) -> Value {
             }
             Err(_) => faults += 1,
         }
-        let whole = describe_file(file, false);
-        let one = match bytes + whole.to_string().len() {
-            all if all <= WHOLE_BYTES => whole,
-            _ => describe_file(file, true),
-        };
-        let fits = bytes + one.to_string().len() <= ALL_BYTES;
-        if fits {
-            bytes += one.to_string().len() + 1;
+        let fitting = [(false, WHOLE_BYTES), (true, ALL_BYTES)].into_iter().find_map(|(brief, most)| {
+            let one = describe_file(file, brief);
+            let all = bytes + one.to_string().len();
+            (all <= most).then_some((one, all))
+        });
+        if let Some((one, all)) = fitting {
+            bytes = all + 1;
             shown.push(one);
         }
     }
