@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest;
 
 pub use self::file::{StackFile, User};
-pub use self::outage::{crash_database, restart_pooler, servers};
+pub use self::outage::{crash_database, restart_pooler, servers, stop_database};
 pub(crate) use self::state::lock_file;
 use self::state::{Deployed, State, lock};
 use crate::deploy::Request;
@@ -113,16 +113,6 @@ pub fn start_database(directory: &Path, settings: &Settings) -> Result<Postgres>
     let _lock = lock(directory)?;
     let mut state = State::load(directory);
     ensure_postgres(directory, settings, &mut state)
-}
-
-/// Stops only the stack's PostgreSQL, in order. [`start_database`] and [`start_pooler`] start it again, on the same ports.
-pub fn stop_database(directory: &Path) -> Result<()> {
-    let _lock = lock(directory)?;
-    let mut state = State::load(directory);
-    if let Some(postgres) = state.postgres.take() {
-        postgres.stop();
-    }
-    state.save(directory)
 }
 
 /// Starts a transaction-mode pooler in front of that PostgreSQL.

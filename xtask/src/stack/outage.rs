@@ -16,6 +16,16 @@ pub fn servers(directory: &Path) -> Result<(Postgres, Option<Pooler>)> {
     Ok((postgres, state.pooler))
 }
 
+/// Stops only the stack's PostgreSQL, in order. [`start_database`](super::start_database) and [`start_pooler`](super::start_pooler) start it again, on the same ports.
+pub fn stop_database(directory: &Path) -> Result<()> {
+    let _lock = lock(directory)?;
+    let mut state = State::load(directory);
+    if let Some(postgres) = state.postgres.take() {
+        postgres.stop();
+    }
+    state.save(directory)
+}
+
 /// Stops the server without a checkpoint, as a crash does, and starts it again after `pause`. It comes back without the rows of
 /// unlogged tables.
 pub fn crash_database(directory: &Path, settings: &Settings, pause: Duration) -> Result<Postgres> {
