@@ -114,7 +114,7 @@ impl DbError {
         self.is_transient() && !self.code().is_some_and(in_the_way)
     }
 
-    /// What an operator is told: what happened, and the name of the statement for whoever reads the log.
+    /// Describes the failure to an operator: what happened, and the statement's name, which the log has, too.
     pub fn describe(&self) -> String {
         let code = self.code().map_or("", SqlState::code);
         let what = match code {

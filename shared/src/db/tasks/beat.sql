@@ -1,5 +1,5 @@
 -- tasks.beat
--- No row: the task is over, whoever works on it stops. Counts are written if there are any ($2).
+-- No row means that the task is over, and its step stops. Counts are written if there are any ($2).
 WITH task AS (
     UPDATE onceload.import_tasks SET heartbeat_at = now() WHERE id = $1 AND status = 'active' RETURNING job_id
 ), job AS (

@@ -67,7 +67,7 @@ fn a_defect_is_not_repeated_and_neither_is_what_has_used_up_its_budget() {
     assert_eq!(kind(defect()), StepErrorKind::Internal);
 }
 
-/// After a fail-over the old primary is a standby: whoever is connected to it must connect again.
+/// After a fail-over the old primary is a read-only standby, so its connections are opened again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_a_server_that_is_read_only_is_given_up() {
     let world = World::new().await;

@@ -300,7 +300,7 @@ async fn an_upload_is_kept_until_its_parts_are_aborted() {
     assert_eq!((swept.uploads_forgotten, world.s3.open_multiparts().len()), (1, 0));
 }
 
-/// What was checked is what is imported: a link doesn't work twice, and whoever writes to the bucket some other way comes too late.
+/// An import reads the version that was checked. A link works once, and a later write by other means changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_put_after_the_completion_is_not_imported() {
     let world = World::new().await;
