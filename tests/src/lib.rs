@@ -7,6 +7,7 @@
 )]
 
 pub mod any_bytes;
+pub mod aws;
 pub mod communities;
 pub mod concurrency;
 pub mod db;

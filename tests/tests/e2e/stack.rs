@@ -1,8 +1,6 @@
 //! The stack under test: AWS clients, the HTTP API, the database.
 
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_s3::config::Credentials;
-use onceload_tests::wait;
+use onceload_tests::{aws, wait};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -49,12 +47,7 @@ impl Stack {
         let path = PathBuf::from(path);
         let directory = path.parent().expect("stack.json lies in the stack's directory").to_path_buf();
         let file = StackFile::read(&directory).expect("stack.json");
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(file.region.clone()))
-            .endpoint_url(&file.aws_endpoint_url)
-            .credentials_provider(Credentials::new("test", "test", None, None, "local stack"))
-            .load()
-            .await;
+        let config = aws::config(&file).await;
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(Duration::from_secs(35)))

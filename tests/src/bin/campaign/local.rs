@@ -2,10 +2,9 @@
 
 use crate::Outcome;
 use crate::api::Api;
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sfn::types::ExecutionStatus;
+use onceload_tests::aws;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,12 +24,7 @@ pub(crate) struct Local {
 impl Local {
     pub(crate) async fn connect(directory: &Path) -> Outcome<Self> {
         let file = StackFile::read(directory)?;
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(file.region.clone()))
-            .endpoint_url(&file.aws_endpoint_url)
-            .credentials_provider(Credentials::new("test", "test", None, None, "local stack"))
-            .load()
-            .await;
+        let config = aws::config(&file).await;
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
         Ok(Self {
             directory: directory.to_path_buf(),

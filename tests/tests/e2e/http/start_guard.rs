@@ -210,12 +210,7 @@ async fn a_superseded_execution_is_stopped() {
 /// An `App` on the stack's database and bucket, with nothing at the endpoint of Step Functions.
 async fn app_without_step_functions(merchant: &Merchant) -> App {
     let file = &merchant.stack.file;
-    let aws = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::new(file.region.clone()))
-        .endpoint_url(&file.aws_endpoint_url)
-        .credentials_provider(aws_sdk_s3::config::Credentials::new("test", "test", None, None, "local stack"))
-        .load()
-        .await;
+    let aws = onceload_tests::aws::config(file).await;
     App {
         config: Config {
             bucket: file.bucket.clone(),

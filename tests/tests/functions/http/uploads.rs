@@ -29,6 +29,17 @@ async fn complete(world: &World, declared: &Response, parts: &Value) -> Response
     post(world, &subject(&world.actor), &path, &json!({ "parts": parts })).await
 }
 
+/// Sends every part, and returns what completing the upload names.
+async fn put_parts(declared: &Response) -> Value {
+    let mut sent = Vec::new();
+    for part in declared.body["parts"].as_array().unwrap() {
+        let size = usize::try_from(part["size"].as_u64().unwrap()).unwrap();
+        let (_, etag) = put(&part["url"], vec![b'x'; size]).await;
+        sent.push(json!({ "number": part["number"], "etag": etag }));
+    }
+    sent.into()
+}
+
 fn member_names(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -144,18 +155,13 @@ async fn an_object_of_another_size_than_declared_is_deleted() {
 async fn a_completion_that_died_before_recording_is_repeated() {
     let world = World::new().await;
     let declared = declare(&world, "a.csv", 17 * MIB, None).await;
-    let mut sent = Vec::new();
-    for part in declared.body["parts"].as_array().unwrap() {
-        let size = usize::try_from(part["size"].as_u64().unwrap()).unwrap();
-        let (_, etag) = put(&part["url"], vec![b'x'; size]).await;
-        sent.push(json!({ "number": part["number"], "etag": etag }));
-    }
-    assert_eq!(complete(&world, &declared, &json!(sent)).await.status, 201);
+    let sent = put_parts(&declared).await;
+    assert_eq!(complete(&world, &declared, &sent).await.status, 201);
     world
         .db
         .exec("UPDATE onceload.uploads SET status = 'open', completed_at = NULL, version_id = NULL, etag = NULL")
         .await;
-    let again = complete(&world, &declared, &json!(sent)).await;
+    let again = complete(&world, &declared, &sent).await;
     assert_eq!(again.status, 201, "{again:?}");
     assert_eq!(world.db.value("SELECT status FROM onceload.uploads").await, "completed");
 }
@@ -377,15 +383,10 @@ async fn in_a_bucket_without_versions_a_replaced_upload_is_a_fault() {
 async fn parts_do_not_replace_an_object() {
     let world = World::new().await;
     let declared = declare(&world, "a.csv", 17 * MIB, None).await;
-    let mut sent = Vec::new();
-    for part in declared.body["parts"].as_array().unwrap() {
-        let size = usize::try_from(part["size"].as_u64().unwrap()).unwrap();
-        let (_, etag) = put(&part["url"], vec![b'x'; size]).await;
-        sent.push(json!({ "number": part["number"], "etag": etag }));
-    }
+    let sent = put_parts(&declared).await;
     let key = declared.body["key"].as_str().unwrap();
     world.s3.put(key, "code\nA\n");
-    let refused = complete(&world, &declared, &json!(sent)).await;
+    let refused = complete(&world, &declared, &sent).await;
     assert_eq!(refused.problem(), (422, ""), "an object of another size than declared: {refused:?}");
     assert!(world.s3.open_multiparts().is_empty());
 }
