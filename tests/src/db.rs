@@ -118,6 +118,11 @@ impl Server {
         wait::until("the template's connections to close", Duration::from_millis(10), gone).await;
     }
 
+    /// The same server without its pooler.
+    pub fn without_pooler(&self) -> Self {
+        Self { pooler: None, ..self.clone() }
+    }
+
     /// Creates a migrated database.
     pub async fn create_database(&self) -> TestDb {
         let template = self.ensure_template().await;
@@ -131,7 +136,8 @@ impl Server {
         self.copy("template1").await
     }
 
-    async fn copy(&self, template: &str) -> TestDb {
+    /// Creates a copy of a database to which nothing is connected.
+    pub async fn copy(&self, template: &str) -> TestDb {
         let name = format!("onceload_test_{}", uuid::Uuid::now_v7().simple());
         let admin = connect(&self.admin_url("postgres")).await;
         let sql = format!("CREATE DATABASE {name} TEMPLATE {template} OWNER {ROLE}");
@@ -163,6 +169,11 @@ impl TestDb {
         self.server.pooler.as_ref().unwrap_or(&self.server.address).clone()
     }
 
+    /// `host:port` of the server, without the pooler.
+    pub fn direct_address(&self) -> String {
+        self.server.address.clone()
+    }
+
     /// The URL that `migrate` gets: the ordinary role, without the pooler.
     pub fn direct_url(&self) -> String {
         self.server.url(ROLE, &self.name)
@@ -181,6 +192,14 @@ impl TestDb {
     /// Opens a connection of the superuser.
     pub async fn connect_as_admin(&self) -> Client {
         connect(&self.server.admin_url(&self.name)).await
+    }
+
+    /// Closes every connection to the database, so that it can be copied.
+    pub async fn disconnect(&mut self) {
+        let admin = connect(&self.server.admin_url("postgres")).await;
+        // Takes the place of the test's own connection.
+        self.client = connect(&self.server.admin_url("postgres")).await;
+        self.server.wait_for_disconnect(&admin, &self.name).await;
     }
 
     /// Connects again after the server was down.

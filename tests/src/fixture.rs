@@ -225,7 +225,7 @@ pub fn config() -> Config {
     }
 }
 
-fn sdk_config(endpoint: &str, attempts: u32) -> SdkConfig {
+pub(crate) fn sdk_config(endpoint: &str, attempts: u32) -> SdkConfig {
     let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())

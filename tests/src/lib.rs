@@ -8,11 +8,13 @@
 
 pub mod any_bytes;
 pub mod aws;
+pub mod call;
 pub mod communities;
 pub mod concurrency;
 pub mod db;
 mod decisions;
 pub mod execution;
+pub mod faults;
 pub mod files;
 pub mod fixture;
 pub mod held;
@@ -25,6 +27,7 @@ pub mod reports;
 pub mod server;
 pub mod states;
 pub mod wait;
+pub mod wire;
 
 pub use db::TestDb;
 pub use execution::{Ended, Run, State};

@@ -2,16 +2,20 @@
 //! inject faults.
 
 mod body;
+mod requests;
 mod service;
 mod store;
 
 pub use body::Body;
+pub use requests::RequestFault;
 pub use store::ReadFault;
 
 use crate::wait;
 use bytes::Bytes;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use requests::Requests;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use service::Service;
@@ -31,28 +35,42 @@ pub const SECRET_KEY: &str = "test";
 #[derive(Debug, Clone)]
 pub struct TestS3 {
     store: Arc<Mutex<Store>>,
+    requests: Requests,
     pub endpoint: String,
 }
 
 impl TestS3 {
     pub async fn start() -> Self {
-        let store = Arc::new(Mutex::new(Store::default()));
+        Self::serve(Store::default()).await
+    }
+
+    /// Another server with the same objects.
+    pub async fn copy(&self) -> Self {
+        let store = self.store().clone();
+        Self::serve(store).await
+    }
+
+    async fn serve(store: Store) -> Self {
+        let store = Arc::new(Mutex::new(store));
         let mut builder = S3ServiceBuilder::new(Service(Arc::clone(&store)));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = builder.build();
+        let requests = Requests::default();
+        let counted = requests.clone();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port for S3");
         let endpoint = format!("http://{}", listener.local_addr().expect("address"));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let _ = socket.set_nodelay(true);
-                let service = service.clone();
+                let (service, counted) = (service.clone(), counted.clone());
+                let service = service_fn(move |request| counted.clone().answer(service.clone(), request));
                 tokio::spawn(async move {
                     // Some tests break connections on purpose.
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
                 });
             }
         });
-        Self { store, endpoint }
+        Self { store, requests, endpoint }
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -135,6 +153,21 @@ impl TestS3 {
     /// Refuses or accepts PUTs of whole objects from now on.
     pub fn refuse_writes(&self, refuse: bool) {
         self.store().refuses_writes = refuse;
+    }
+
+    /// Makes one of the requests from now on fail, counted from 1, or none; and counts anew.
+    pub fn fail_request(&self, fault: Option<(usize, RequestFault)>) {
+        self.requests.set_fault(fault);
+    }
+
+    /// How many requests have come.
+    pub fn count_requests(&self) -> usize {
+        self.requests.count()
+    }
+
+    /// Whether a request has failed as it was told to.
+    pub fn has_failed_request(&self) -> bool {
+        self.requests.was_hit()
     }
 
     /// How many GET requests for this key have been answered.

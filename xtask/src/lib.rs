@@ -16,6 +16,7 @@ pub mod deploy;
 mod documents;
 pub mod engine;
 pub mod error;
+pub mod faults;
 mod functions;
 pub mod fuzz;
 pub mod generate;

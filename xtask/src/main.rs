@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::stack::{self, Options};
-use xtask::{Error, Result, bench, demo, fuzz, generate, interrupt, project, say, soak, statemachine, test};
+use xtask::{
+    Error, Result, bench, demo, faults, fuzz, generate, interrupt, project, say, soak, statemachine, test,
+};
 
 /// Onceload's developer commands
 #[derive(Debug, Parser)]
@@ -32,6 +34,7 @@ enum Command {
     Test(test::TestArgs),
     /// Measure imports of millions of rows
     Bench(bench::BenchArgs),
+    Faults(faults::FaultsArgs),
     Fuzz(fuzz::FuzzArgs),
     Soak(soak::SoakArgs),
     States(soak::StatesArgs),
@@ -80,6 +83,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Test(args) => test::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Faults(args) => faults::run(args),
         Command::Fuzz(args) => fuzz::run(args),
         Command::Soak(args) => soak::soak(args),
         Command::States(args) => soak::states(args),

@@ -34,7 +34,7 @@ pub(super) struct Version {
 /// A multipart upload: its key, and its parts with their etags.
 pub(super) type OpenUpload = (String, BTreeMap<i32, (String, Bytes)>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Store {
     pub(super) keys: BTreeMap<String, Vec<Version>>,
     pub(super) faults: BTreeMap<String, ReadFault>,

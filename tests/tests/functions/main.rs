@@ -128,6 +128,10 @@ mod database {
     mod legacy_migration_jobs;
     mod schema;
 }
+mod faults {
+    mod documented;
+    mod messages;
+}
 mod connections {
     mod answers;
     mod frozen;

@@ -1,5 +1,6 @@
 //! The idempotency wrapper of every keyed POST, tested with communities: one key, one effect.
 
+use onceload_tests::call::Call;
 use onceload_tests::communities::{create, post};
 use onceload_tests::concurrency::all_at_once;
 use onceload_tests::http::{Response, receive, request};
@@ -204,7 +205,8 @@ async fn a_lost_connection_rolls_back_the_key() {
 async fn a_killed_function_rolls_back_the_key() {
     let world = World::new().await;
     let gate = close_gate(&world.db).await;
-    let input = json!({ "subject": "ada", "key": "k", "body": coffee().to_string() });
+    let input =
+        Call::request("create-community", "POST", "/communities", "ada", &coffee()).with_key("k").input;
     let mut process = Command::new(env!("CARGO_BIN_EXE_step"))
         .args(["create-community", &input.to_string()])
         .env("DATABASE_URL", world.db.url())
