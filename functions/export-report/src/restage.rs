@@ -16,12 +16,11 @@ use shared::db::staging::export::count;
 use shared::db::staging::tables;
 use shared::db::{Connection, Limits, SPLIT, Transaction, within_budget};
 use shared::domain::buckets::Splitter;
-use shared::domain::pace::too_slow;
+use shared::domain::pace::Pace;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::{App, Budget};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio_util::io::StreamReader;
 
 /// A buffer is copied when it has grown to this; there are 48 at most.
@@ -38,7 +37,11 @@ pub(crate) async fn restage(
     let mut tx = connection.begin("export.restage", Limits::bulk(budget.left())).await?;
     let locked = lock(&mut tx, marks).await;
     let outcome = match locked {
-        Ok(true) => Restage { app, tx: &tx, marks, watch, budget, started: Instant::now() }.run().await,
+        Ok(true) => {
+            let rows = marks.job.staged.unwrap_or_default();
+            let pace = Pace::start("loading again", rows, "rows", budget.left(), SPLIT);
+            Restage { app, tx: &tx, marks, watch, pace }.run().await
+        }
         decided => decided.map(drop),
     };
     tx.settle(outcome).await
@@ -71,12 +74,11 @@ struct Restage<'a> {
     tx: &'a Transaction<'a>,
     marks: &'a Marks,
     watch: &'a Watch,
-    budget: Budget,
-    started: Instant,
+    pace: Pace,
 }
 
 impl Restage<'_> {
-    async fn run(&self) -> StepResult<()> {
+    async fn run(&mut self) -> StepResult<()> {
         let job = &self.marks.job;
         tracing::info!(job_id = %job.id, "staging is empty: the files are loaded again for an export");
         tables::create(self.tx, job.id, job.buckets()).await?;
@@ -95,7 +97,7 @@ impl Restage<'_> {
     }
 
     /// Copies the rows of a file, and returns how many of them each bucket has. `before`: the rows of the files before it.
-    async fn load(&self, job: &Job, file: &ImportFile, before: i64) -> StepResult<Vec<i64>> {
+    async fn load(&mut self, job: &Job, file: &ImportFile, before: i64) -> StepResult<Vec<i64>> {
         let (objects, object) = (self.app.objects(), &file.object);
         if let Err(fault) = objects.head(&object.key, object.version_id.as_deref()).await? {
             return Err(self.marks.refuse(&format!("{}: {fault}", object.key)));
@@ -142,19 +144,10 @@ impl Restage<'_> {
         Ok(i64::try_from(copied).unwrap_or(i64::MAX))
     }
 
-    fn check_pace(&self, rows: i64) -> StepResult<()> {
+    fn check_pace(&mut self, rows: i64) -> StepResult<()> {
         self.watch.check()?;
         self.watch.set_rows(rows);
-        let total = self.marks.job.staged.unwrap_or_default();
-        match too_slow(self.started.elapsed(), self.budget.left(), rows, total) {
-            None => Ok(()),
-            Some(rate) => {
-                let message = format!(
-                    "loading {total} rows again at {rate:.0} rows/s takes longer than the function may run"
-                );
-                Err(StepError::new(StepErrorKind::TimeBudgetExceeded, message))
-            }
-        }
+        self.pace.check(rows)
     }
 
     async fn mark(&self, job: &Job) -> StepResult<()> {

@@ -10,11 +10,10 @@ use shared::db::staging::export::{copy_duplicates, copy_report};
 use shared::db::tasks::{self, Task};
 use shared::db::{ASK_AGAIN, Connection, Limits, within_budget};
 use shared::domain::field::Field;
-use shared::domain::pace::too_slow;
-use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::pace::Pace;
+use shared::domain::step::{StepErrorKind, StepResult};
 use shared::lambda::{App, Budget};
 use shared::s3::gzip_upload::GzipUpload;
-use std::time::Instant;
 
 fn write_header(rows: Rows) -> String {
     let more: &[&str] = match rows {
@@ -85,20 +84,16 @@ async fn write(
     watch: &Watch,
     budget: Budget,
 ) -> StepResult<i64> {
-    let (started, time_left, total) = (Instant::now(), budget.left(), marks.total(rows));
+    let mut pace = Pace::start("exporting", marks.total(rows), "rows", budget.left(), ASK_AGAIN);
     upload.write(write_header(rows).as_bytes()).await?;
     let mut written = 0;
     for part in marks.parts.iter().filter(|part| part.expected(rows) > 0) {
         watch.check()?;
-        if let Some(rate) = too_slow(started.elapsed(), time_left, written, total) {
-            let message =
-                format!("exporting {total} rows at {rate:.0} rows/s takes longer than the function may run");
-            return Err(StepError::new(StepErrorKind::TimeBudgetExceeded, message));
-        }
         let read = copy_part(connection, marks, part, rows, upload, budget).await?;
         marks.check_count(connection, part, rows, read).await?;
         written += read;
         watch.set_rows(written);
+        pace.check(written)?;
     }
     Ok(written)
 }

@@ -1,15 +1,16 @@
 //! Inserts the clean codes chunk by chunk, and counts what became of them.
 
 use crate::ahead::SortAhead;
-use crate::pace::Pace;
 use crate::stop::Stop;
-use shared::db::Transaction;
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{Inserted, Job};
 use shared::db::progress::Watch;
 use shared::db::staging::insert::{self as staging, InsertedAround};
 use shared::db::staging::sort::SortRun;
+use shared::db::{SPLIT, Transaction};
 use shared::domain::late::is_too_late;
+use shared::domain::pace::Pace;
+use std::time::Duration;
 
 /// Inserts every chunk that has clean codes. Between two chunks it stops if the import was cancelled, can't finish in
 /// time, or has met more late duplicates than an approval covers.
@@ -18,10 +19,11 @@ pub(crate) async fn insert_chunks(
     job: &Job,
     marked: &[ChunkState],
     watch: &Watch,
-    pace: &Pace,
     ahead: &mut SortAhead<'_>,
+    time_left: Duration,
 ) -> Result<Inserted, Stop> {
     let clean: i64 = marked.iter().map(|state| state.clean).sum();
+    let mut pace = Pace::start("inserting", clean, "codes", time_left, SPLIT);
     let mut total = Inserted { codes: 0, late: 0, checksum: job.clean_checksum.unwrap_or_default() };
     let states: Vec<&ChunkState> = marked.iter().filter(|state| state.clean > 0).collect();
     if states.len() > 1 {
@@ -30,7 +32,6 @@ pub(crate) async fn insert_chunks(
     let mut sorted = None;
     for (n, state) in states.iter().enumerate() {
         watch.check()?;
-        pace.check(total.codes + total.late, clean)?;
         let next = states.get(n + 1).map(|next| &next.chunk);
         let (done, next_sorted) = tokio::join!(insert_chunk(tx, job, state, sorted), ahead.sort(next));
         let done = done?;
@@ -52,6 +53,7 @@ pub(crate) async fn insert_chunks(
             return Err(Stop::ProductionMoved(found));
         }
         watch.set_rows(total.codes);
+        pace.check(total.codes + total.late)?;
     }
     Ok(total)
 }

@@ -2,12 +2,10 @@
 
 mod ahead;
 mod chunks;
-mod pace;
 mod preconditions;
 mod stop;
 
 use ahead::SortAhead;
-use pace::Pace;
 use serde::{Deserialize, Serialize};
 use shared::db::jobs::{self, Inserted, Job};
 use shared::db::progress::{Part, Watch};
@@ -79,9 +77,8 @@ async fn insert_atomically(
     ahead: &mut SortAhead<'_>,
     time_left: Duration,
 ) -> Result<Inserted, Stop> {
-    let pace = Pace::start(time_left);
     let mut tx = connection.begin("insert", Limits::bulk(time_left)).await?;
-    let outcome = insert_all(&mut tx, job, watch, &pace, ahead).await;
+    let outcome = insert_all(&mut tx, job, watch, ahead, time_left).await;
     tx.settle(outcome).await
 }
 
@@ -90,8 +87,8 @@ async fn insert_all(
     tx: &mut Transaction<'_>,
     job: &Job,
     watch: &Watch,
-    pace: &Pace,
     ahead: &mut SortAhead<'_>,
+    time_left: Duration,
 ) -> Result<Inserted, Stop> {
     preconditions::lock_merchant(tx, job).await?;
     if let Some(done) = preconditions::find_inserted(tx, job).await? {
@@ -99,7 +96,7 @@ async fn insert_all(
     }
     preconditions::check_epoch(tx, job).await?;
     let marked = preconditions::list_marked(tx, job).await?;
-    let total = chunks::insert_chunks(tx, job, &marked, watch, pace, ahead).await?;
+    let total = chunks::insert_chunks(tx, job, &marked, watch, ahead, time_left).await?;
     record(tx, job, total).await?;
     Ok(total)
 }

@@ -16,13 +16,14 @@ use shared::db::staging::copy::{CopyBuffer, row_number};
 use shared::domain::buckets::Splitter;
 use shared::domain::fault::Fault;
 use shared::domain::ids::JobId;
+use shared::domain::pace::Pace;
 use shared::domain::row::Reject;
-use shared::domain::step::{StepError, StepErrorKind, StepResult};
+use shared::domain::step::StepError;
 use shared::domain::warning::Findings;
 use shared::lambda::{App, Budget};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::io::StreamReader;
@@ -117,7 +118,7 @@ async fn copy_all(
     let mut parsing = JoinSet::new();
     parsing.spawn(parser.run(rows));
 
-    let pace = Pace { started: Instant::now(), bytes: file.object.bytes, budget };
+    let mut pace = Pace::start("loading", file.object.bytes, "bytes", budget.left(), "split the file");
     let mut rows_done = 0i64;
     let mut ending = None;
     loop {
@@ -274,31 +275,5 @@ impl Parser {
             self.flush_rejects().await?;
         }
         self.sender.send(Message::End(ending)).await.map_err(|_| Gone)
-    }
-}
-
-/// Checks that the file will be loaded in time at its present pace.
-struct Pace {
-    started: Instant,
-    bytes: i64,
-    budget: Budget,
-}
-
-impl Pace {
-    fn check(&self, received: i64) -> StepResult<()> {
-        let elapsed = self.started.elapsed();
-        if elapsed < Duration::from_secs(20) || received <= 0 {
-            return Ok(());
-        }
-        let left = (self.bytes - received).max(0) as f64 / received as f64 * elapsed.as_secs_f64();
-        if left <= self.budget.left().as_secs_f64() {
-            return Ok(());
-        }
-        let pace = received as f64 / elapsed.as_secs_f64() / 1e6;
-        let message = format!(
-            "{} bytes at {pace:.1} MB/s take longer than the function may run; split the file",
-            self.bytes
-        );
-        Err(StepError::new(StepErrorKind::TimeBudgetExceeded, message))
     }
 }

@@ -7,11 +7,11 @@ use shared::db::outbox::{Message, Promises};
 use shared::db::progress::Watch;
 use shared::db::tasks::{self, Task};
 use shared::db::{ASK_AGAIN, Connection, Database, Limits, Session, Transaction, merchants, within_budget};
-use shared::domain::pace::too_slow;
+use shared::domain::pace::Pace;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::domain::task::ClaimedCodes;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Blocks of the heap that are deleted in one statement: 64 MiB.
 const PART_BLOCKS: i64 = 8192;
@@ -100,23 +100,19 @@ async fn delete_codes(
     watch: &Watch,
     time_left: Duration,
 ) -> StepResult<i64> {
-    let started = Instant::now();
     let all = task.claimed == Some(ClaimedCodes::Delete);
     let parts = codes::find_parts(tx, task.job, PART_BLOCKS).await;
     let parts = within_budget("finding the codes", ASK_AGAIN, parts)?;
     let count_due = |part: &Part| if all { part.codes } else { part.codes - part.claimed };
     let total: i64 = parts.iter().map(count_due).sum();
+    let mut pace = Pace::start("deleting", total, "codes", time_left, ASK_AGAIN);
     let mut deleted = 0;
     for part in parts.iter().filter(|part| count_due(part) > 0) {
         watch.check()?;
-        if let Some(rate) = too_slow(started.elapsed(), time_left, deleted, total) {
-            let message =
-                format!("deleting {total} codes at {rate:.0} rows/s takes longer than the function may run");
-            return Err(StepError::new(StepErrorKind::TimeBudgetExceeded, message));
-        }
         let rows = codes::delete_part(tx, task.job, task.merchant, part.number, PART_BLOCKS, all).await;
         deleted += within_budget("deleting the codes", ASK_AGAIN, rows)?;
         watch.set_rows(deleted);
+        pace.check(deleted)?;
     }
     let rest = codes::delete_rest(tx, task.job, task.merchant, all).await;
     deleted += within_budget("deleting the codes", ASK_AGAIN, rest)?;

@@ -56,10 +56,11 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
         Some(ClaimedCodes::Keep) if done.kept > 0 => vec![kept::list(&app, &task, budget).await?],
         _ => Vec::new(),
     };
+    count_merchant(&app, task.job, budget).await?;
     let result = json!(Output::new(&task, done, files));
     tasks::finish(&app.db.connection().await?, task.id, &result).await?;
     drop(watch);
-    tidy_up(&app, task.job, budget).await;
+    tidy_up(&app, budget).await;
     Ok(result)
 }
 
@@ -78,12 +79,23 @@ impl Output {
     }
 }
 
+/// Counts before the task ends: a rollback that is called again then counts again. Nothing depends on the number, so one that takes
+/// too long is left out.
+async fn count_merchant(app: &App, job: JobId, budget: Budget) -> StepResult<()> {
+    match jobs::count_merchant(&app.db, job, budget.left()).await {
+        Err(error) if error.is_transient() => Err(error.into()),
+        Err(error) => {
+            let causes = list_causes(&error);
+            tracing::warn!(message = %error, causes, "the merchant's codes were not counted");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 /// Makes room, and keeps the next marking an index-only scan. Nothing depends on it.
-async fn tidy_up(app: &App, job: JobId, budget: Budget) {
+async fn tidy_up(app: &App, budget: Budget) {
     if let Err(error) = codes::vacuum(&app.db, budget.left()).await {
         tracing::warn!(message = %error, causes = list_causes(&error), "VACUUM is left to autovacuum");
-    }
-    if let Err(error) = jobs::count_merchant(&app.db, job, budget.left()).await {
-        tracing::warn!(message = %error, causes = list_causes(&error), "the merchant's codes were not counted");
     }
 }

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::error::{DbError, is_transient};
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use refinery::error::Kind;
-use std::error::Error as _;
+use std::error::Error;
 use tokio_postgres::Client;
 
 mod embedded {
@@ -54,7 +54,10 @@ async fn apply(client: &mut Client) -> StepResult<Migrated> {
 
 /// Which migration failed, and why, in PostgreSQL's words.
 fn explain(error: refinery::Error) -> StepError {
-    let cause = error.source().and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+    // refinery wraps some errors twice.
+    let mut causes =
+        std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source());
+    let cause = causes.find_map(|error| error.downcast_ref::<tokio_postgres::Error>());
     let kind = match cause {
         Some(cause) if is_transient(cause) => StepErrorKind::Transient,
         _ => StepErrorKind::Internal,

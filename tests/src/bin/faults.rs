@@ -24,7 +24,7 @@ struct Arguments {
     /// kill-before, kill-after
     #[arg(long, value_parser = parse_fault)]
     fault: Option<Fault>,
-    /// Every so manieth request only, and each COMMIT
+    /// Every nth request only, and each COMMIT
     #[arg(long, default_value_t = 1)]
     every: usize,
     /// How many cases run at a time

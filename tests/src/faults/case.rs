@@ -168,6 +168,10 @@ impl Prepared {
                 return Err(format!("the sweep answered {swept:?}"));
             }
         }
+        if self.subject.is_scheduled {
+            place.wait_until_nothing_is_open().await;
+            place.make(&self.call, &wire, usage(&self.call), LONG).await?;
+        }
         drop(wire);
         place.wait_until_nothing_is_open().await;
         let snapshot = Snapshot::take(&place.db, &place.s3, place.effects.noted(), &self.known).await;
@@ -221,7 +225,7 @@ struct Place {
 impl Place {
     async fn new(prepared: &Prepared) -> Self {
         let db = prepared.server.copy(&prepared.template.name).await;
-        Self { db, s3: prepared.s3.copy().await, effects: Effects::start().await }
+        Self { db, s3: prepared.s3.copy().await, effects: Effects::start(prepared.subject.stopped).await }
     }
 
     /// Where the function would connect to.

@@ -2,13 +2,14 @@
 
 use crate::db::TestDb;
 use crate::objects::TestS3;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What differs from run to run and says nothing: clocks, counters of tries, ids of messages, and the id of a multipart upload, of
-/// which a lost answer leaves one more to the bucket's lifecycle.
-const VOLATILE: [&str; 11] = [
+/// What differs from run to run and says nothing: clocks, counters of tries, ids of messages, the id of a multipart upload, of which
+/// a lost answer leaves one more to the bucket's lifecycle, and the checks of a user, of which one that was cut off counts for half a
+/// minute more.
+const VOLATILE: [&str; 12] = [
     "updated_at",
     "next_attempt_at",
     "heartbeat_at",
@@ -20,6 +21,7 @@ const VOLATILE: [&str; 11] = [
     "asked_at",
     "processing_started_at",
     "multipart_id",
+    "checks",
 ];
 
 /// All tables with their rows in order, the catalogue, the objects in S3 and the effects outside.
@@ -61,11 +63,28 @@ impl Snapshot {
         let parts: BTreeSet<&String> = self.0.keys().chain(expected.0.keys()).collect();
         for part in parts {
             let (has, should) = (self.0.get(part).unwrap_or(&none), expected.0.get(part).unwrap_or(&none));
-            all.extend(missing(has, should).map(|row| format!("{part} has  {row}")));
-            all.extend(missing(should, has).map(|row| format!("{part} lacks {row}")));
+            let lacking: Vec<&String> = missing(should, has).collect();
+            let mut lacking = lacking.into_iter();
+            for row in missing(has, should) {
+                let other = lacking.next();
+                all.push(format!(
+                    "{part} has   {}",
+                    other.map_or(row.clone(), |other| only_different(row, other))
+                ));
+                all.extend(other.map(|other| format!("{part} lacks {}", only_different(other, row))));
+            }
+            all.extend(lacking.map(|row| format!("{part} lacks {row}")));
         }
         all
     }
+}
+
+/// The members of the first row that the second has not, if both are rows.
+fn only_different(row: &str, other: &str) -> String {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text);
+    let (Ok(mut members), Ok(others)) = (read(row), read(other)) else { return row.to_owned() };
+    members.retain(|name, value| others.get(name) != Some(value));
+    Value::Object(members).to_string()
 }
 
 /// The rows of the first multiset that are not in the second.
@@ -180,6 +199,10 @@ fn without_volatile(table: &str, mut row: Value) -> String {
                 *value = Value::Bool(true);
             }
         }
+    }
+    // An import that was woken in line and has not opened yet may have left the line: nobody knows whether its execution heard.
+    if row["status"] == "pending" && row["phase"] == "waiting_for_merchant" && row["task_token"].is_null() {
+        row["phase"] = "registered".into();
     }
     hide_times(&mut row);
     row.to_string()

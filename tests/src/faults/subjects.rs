@@ -15,17 +15,40 @@ pub struct Subject {
     pub(super) prepare: for<'a> fn(&'a World) -> LocalBoxFuture<'a, Call>,
     /// Messages of the outbox are due when it is called.
     pub(super) delivers: bool,
+    /// A schedule calls it again and again. What it passes over, since the server has not noticed yet that an earlier call was cut off,
+    /// is left to the call after it.
+    pub(super) is_scheduled: bool,
+    /// Parts of the ARNs of executions that were stopped.
+    pub(super) stopped: &'static [&'static str],
+    /// An import may be registered while S3 is away. Then its files are frozen when it opens.
+    pub(super) registers: bool,
     /// Made once more, the call answers what was left to do, not what was done. Only what it leaves behind is compared.
     pub(super) answers_differ: bool,
 }
 
 impl Subject {
     const fn new(name: &'static str, prepare: for<'a> fn(&'a World) -> LocalBoxFuture<'a, Call>) -> Self {
-        Self { name, prepare, delivers: false, answers_differ: false }
+        Self {
+            name,
+            prepare,
+            delivers: false,
+            is_scheduled: false,
+            stopped: &[],
+            registers: false,
+            answers_differ: false,
+        }
     }
 
     const fn with_other_answers(self) -> Self {
         Self { answers_differ: true, ..self }
+    }
+
+    const fn scheduled(self) -> Self {
+        Self { is_scheduled: true, answers_differ: true, ..self }
+    }
+
+    const fn registering(self) -> Self {
+        Self { registers: true, ..self }
     }
 }
 
@@ -68,16 +91,22 @@ pub const SUBJECTS: &[Subject] = &[
     Subject::new("export-duplicates", prepared_by!(steps::export_duplicates)),
     Subject::new("export-report", prepared_by!(steps::export_report)),
     Subject::new("export-rejects", prepared_by!(steps::export_rejects)),
-    Subject { delivers: true, ..Subject::new("sweep", prepared_by!(steps::sweep)).with_other_answers() },
-    Subject::new("expire-keys", prepared_by!(steps::expire_keys)).with_other_answers(),
+    Subject {
+        delivers: true,
+        stopped: &["-stopped", ":maintenance:"],
+        ..Subject::new("sweep", prepared_by!(steps::sweep)).scheduled()
+    },
+    Subject::new("expire-keys", prepared_by!(steps::expire_keys)).scheduled(),
     Subject::new("post-communities", prepared_by!(posts::communities)),
     Subject::new("post-join", prepared_by!(posts::join)),
     Subject::new("post-join-without-key", prepared_by!(posts::join_without_key)).with_other_answers(),
-    Subject::new("post-queue-processing", prepared_by!(posts::queue_processing)),
+    Subject::new("post-queue-processing", prepared_by!(posts::queue_processing)).registering(),
     Subject::new("post-queue-processing-without-key", prepared_by!(posts::queue_processing_without_key))
+        .registering()
         .with_other_answers(),
-    Subject::new("post-migrations-run", prepared_by!(posts::run_migration)),
+    Subject::new("post-migrations-run", prepared_by!(posts::run_migration)).registering(),
     Subject::new("post-migrations-run-without-key", prepared_by!(posts::run_migration_without_key))
+        .registering()
         .with_other_answers(),
     Subject::new("post-uploads", prepared_by!(posts::declare)),
     Subject::new("post-uploads-parts", prepared_by!(posts::declare_parts)),

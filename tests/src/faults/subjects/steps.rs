@@ -269,7 +269,7 @@ pub(super) async fn export_rejects(world: &World) -> Call {
     task_call(&task_after_end(world, Maintenance::Export(ExportKind::Rejects)).await)
 }
 
-/// One of each: messages that are due, an execution that is over, a task whose execution is over, a wait that has expired, staging
+/// One of each: messages that are due, an execution that was stopped, a task whose execution is over, a wait that has expired, staging
 /// past its retention.
 pub(super) async fn sweep(world: &World) -> Call {
     let mut old = world.import_file("old.csv", "code\nOLD\n");
@@ -278,17 +278,19 @@ pub(super) async fn sweep(world: &World) -> Call {
     expired.until(State::InsertCodes).await.expect(State::InsertCodes);
     let mut dead = world.import_file("dead.csv", "code\nDEAD\n");
     dead.until(State::Validate).await.expect(State::Validate);
+    let dead = dead.job;
     world
         .db
-        .exec(
-            "UPDATE onceload.codes_import_jobs
+        .exec(&format!(
+            "UPDATE onceload.codes_import_jobs SET execution_arn = execution_arn || '-stopped' WHERE id = '{dead}';
+             UPDATE onceload.codes_import_jobs
                 SET updated_at = updated_at - interval '8 days', heartbeat_at = heartbeat_at - interval '8 days',
                     finished_at = finished_at - interval '8 days'
               WHERE status <> 'awaiting_approval';
              UPDATE onceload.codes_import_jobs SET awaiting_since = awaiting_since - interval '8 days';
              UPDATE onceload.import_progress SET updated_at = updated_at - interval '8 days';
              UPDATE onceload.import_tasks SET heartbeat_at = heartbeat_at - interval '8 days'",
-        )
+        ))
         .await;
     Call::step("sweep-imports", json!({}))
 }

@@ -2,26 +2,65 @@
 
 use proptest::prelude::*;
 use shared::domain::late::is_too_late;
-use shared::domain::pace::too_slow;
+use shared::domain::pace::{Forecast, Measured};
 use std::time::Duration;
 
+const BUDGET: Duration = Duration::from_secs(900);
+
+/// Work of which so much was done after so many seconds.
+fn forecast(all: i64, noted: &[(i64, u64)]) -> Forecast {
+    let mut measured = Measured::new(all, BUDGET);
+    let mut last = Forecast::InTime;
+    for (done, seconds) in noted {
+        last = measured.add(*done, Duration::from_secs(*seconds));
+    }
+    last
+}
+
 #[test]
-fn the_first_seconds_say_nothing() {
-    let hour = Duration::from_secs(3600);
-    assert_eq!(too_slow(Duration::from_secs(20), Duration::from_secs(1), 1, 1_000_000), None);
-    assert_eq!(too_slow(hour, hour, 0, 10), None);
-    assert_eq!(too_slow(Duration::from_secs(30), Duration::from_secs(100), 10, 100), Some(10.0 / 30.0));
-    assert_eq!(too_slow(Duration::from_secs(30), Duration::from_secs(301), 10, 100), None);
+fn the_first_seconds_and_a_single_part_say_nothing() {
+    assert_eq!(forecast(1_000_000, &[(1, 10), (2, 20)]), Forecast::InTime);
+    assert_eq!(forecast(1_000_000, &[(1, 600)]), Forecast::InTime);
+}
+
+#[test]
+fn work_that_no_budget_is_enough_for_is_too_slow() {
+    assert_eq!(forecast(1000, &[(10, 15), (20, 30)]), Forecast::TooSlow(10.0 / 15.0));
+    assert_eq!(forecast(590, &[(10, 15), (20, 30)]), Forecast::InTime);
+}
+
+#[test]
+fn a_stall_is_no_pace() {
+    // Ten rows a second, but for five minutes in which nothing was done.
+    assert_eq!(forecast(3000, &[(100, 10), (200, 20), (300, 330)]), Forecast::InTime);
+    // The rest takes longer than what is left, and the whole does not.
+    let stall = Duration::from_secs(610);
+    assert_eq!(forecast(8000, &[(100, 10), (200, 20), (300, 630)]), Forecast::Stalled(stall));
+    assert_eq!(forecast(8000, &[(1, 900)]), Forecast::Stalled(BUDGET));
+    assert_eq!(forecast(9001, &[(100, 10), (200, 20), (300, 630)]), Forecast::TooSlow(10.0));
 }
 
 proptest! {
     #[test]
-    fn what_is_on_time_goes_on(elapsed in 21u64..900, done in 1i64..1_000_000, all in 1i64..1_000_000) {
-        let elapsed = Duration::from_secs(elapsed);
-        let needed = elapsed.as_secs_f64() * all as f64 / done as f64;
-        prop_assert!(too_slow(elapsed, Duration::from_secs_f64(needed + 1.0), done, all).is_none());
-        if needed > 2.0 {
-            prop_assert!(too_slow(elapsed, Duration::from_secs_f64(needed - 1.0), done, all).is_some());
+    fn steady_work_is_told_by_its_pace(part in 1i64..1000, seconds in 1u64..30, parts in 2i64..900, all in 1i64..1_000_000) {
+        let noted: Vec<_> = (1..=parts).map(|n| (n * part, n.cast_unsigned() * seconds)).collect();
+        prop_assume!(noted.last().is_some_and(|(done, after)| *done < all && *after > 20 && *after < 900));
+        let needed = all as f64 / part as f64 * seconds as f64;
+        match forecast(all, &noted) {
+            Forecast::TooSlow(_) => prop_assert!(needed > 899.0),
+            Forecast::InTime => prop_assert!(needed < 901.0),
+            Forecast::Stalled(_) => prop_assert!(needed > 870.0 && needed < 901.0),
+        }
+    }
+
+    #[test]
+    fn one_stall_never_makes_work_too_slow(stalled in 0usize..20, stall in 0u64..600, all in 21i64..700) {
+        let mut measured = Measured::new(all, BUDGET);
+        let mut elapsed = 0;
+        for n in 0..20 {
+            elapsed += 1 + if usize::try_from(n).unwrap() == stalled { stall } else { 0 };
+            let forecast = measured.add(n + 1, Duration::from_secs(elapsed));
+            prop_assert!(!matches!(forecast, Forecast::TooSlow(_)), "{forecast:?}");
         }
     }
 }
