@@ -99,7 +99,9 @@ pub(crate) async fn find_wrong(local: &Local, scope: Scope<'_>) -> Outcome<Vec<S
                 "SELECT f.job_id, f.file_no, f.rejected, count(r) FROM onceload.import_files f
                    JOIN onceload.codes_import_jobs j ON j.id = f.job_id
                    LEFT JOIN onceload.import_rejects r ON r.job_id = f.job_id AND r.file_no = f.file_no
-                  WHERE f.status = 'loaded' AND {scope} GROUP BY 1, 2, 3 HAVING f.rejected <> count(r)"
+                  WHERE f.status = 'loaded' AND {scope} GROUP BY 1, 2, 3, j.staging_cleared_at
+                 HAVING count(r) > f.rejected
+                     OR (count(r) < f.rejected AND j.staging_cleared_at IS NULL)"
             ),
         ),
         (
