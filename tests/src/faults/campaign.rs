@@ -57,7 +57,8 @@ async fn expect(prepared: &Prepared) -> Result<Vec<Case>, String> {
     let mut expected = vec![prepared.run(None, false).await?];
     if prepared.subject.registers {
         let without_s3 = Fault::S3(RequestFault::ResetFromNow);
-        expected.push(prepared.run(Some((1, without_s3)), true).await?);
+        let last = expected[0].s3_requests;
+        expected.push(prepared.run(Some((last, without_s3)), true).await?);
     }
     Ok(expected)
 }
