@@ -1,4 +1,5 @@
-//! The states in which something can fail: the tasks of both state machines, also those inside a Map.
+//! The states in which a function works: the tasks of both state machines, also those inside a Map. `KeepUnregistered` calls none, and
+//! has tests of its own (`tests/tests/e2e/import/unregistered.rs`).
 
 use crate::Outcome;
 use serde_json::Value;
@@ -32,9 +33,13 @@ pub(super) fn read() -> Outcome<Vec<Node>> {
 fn collect(machine: &'static str, states: &Value, nodes: &mut Vec<Node>) {
     for (state, definition) in states.as_object().into_iter().flatten() {
         match definition["Type"].as_str() {
-            Some("Task") => nodes.push(Node { machine, state: state.clone() }),
+            Some("Task") if calls_function(definition) => nodes.push(Node { machine, state: state.clone() }),
             Some("Map") => collect(machine, &definition["ItemProcessor"]["States"], nodes),
             _ => {}
         }
     }
+}
+
+fn calls_function(task: &Value) -> bool {
+    task["Resource"].as_str().is_some_and(|resource| resource.starts_with("arn:aws:states:::lambda:invoke"))
 }

@@ -32,7 +32,7 @@ pub(super) fn find(node: &Node) -> Option<Way> {
         (
             "import",
             "Open" | "LoadFile" | "PlanChunks" | "MarkChunk" | "Validate" | "WaitForApproval" | "InsertCodes"
-            | "Verify" | "Close",
+            | "Verify" | "Close" | "TidyUp",
         ) => Way::Import,
         ("import", "WaitForMerchant") => Way::Queue,
         ("import", "CloseEmpty") => Way::Empty,
