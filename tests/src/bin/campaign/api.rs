@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a server that has crashed may take to come back, behind a pooler that waits 15 s before it connects again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -86,7 +89,7 @@ impl Api {
         self.expect(token, "POST", path, Some(body)).await
     }
 
-    /// Sends a request that must get an answer, of any status but 5xx.
+    /// Sends a request that must get an answer, of any status but 5xx. One that is told to come again after a while does so.
     async fn expect(
         &self,
         token: &str,
@@ -95,11 +98,18 @@ impl Api {
         body: Option<Value>,
     ) -> Outcome<Answer> {
         let request = Request { token: token.to_owned(), method, path: path.to_owned(), key: None, body };
-        let answer = self.send(&request).await;
-        if answer.status == 0 || answer.status >= 500 {
-            return Err(format!("{method} {path}: {} {}", answer.status, answer.text).into());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.send(&request).await;
+            let is_to_be_repeated = answer.status == 503 && answer.headers.contains_key("retry-after");
+            if is_to_be_repeated && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            } else if answer.status == 0 || answer.status >= 500 {
+                return Err(format!("{method} {path}: {} {}", answer.status, answer.text).into());
+            } else {
+                return Ok(answer);
+            }
         }
-        Ok(answer)
     }
 }
 
