@@ -111,7 +111,9 @@ pub(crate) async fn find_wrong(local: &Local, scope: Scope<'_>) -> Outcome<Vec<S
                    LEFT JOIN onceload.codes_import_jobs j ON replace(j.id::text, '-', '') = split_part(c.relname, '_', 2)
                   WHERE c.relnamespace = 'onceload_staging'::regnamespace AND c.relkind = 'r'
                     AND (j.id IS NULL
-                         OR ({scope} AND (j.staging_created_at IS NULL
+                         -- Of an import that ended after its staging was lost, they go with its retention.
+                         OR ({scope} AND ((j.staging_created_at IS NULL
+                                           AND (j.finished_at IS NULL OR j.staging_cleared_at IS NOT NULL))
                                           OR (j.finished_at IS NOT NULL AND left(c.relname, 1) NOT IN ('b', 'd')))))"
             ),
         ),
