@@ -200,19 +200,14 @@ const LONG: Duration = Duration::from_secs(890);
 
 /// How the function that is called uses the database, as its `main` says.
 fn usage(call: &Call) -> Usage {
-    let two = [
-        "load-staging",
-        "mark-duplicates",
-        "validate-import",
-        "insert-codes",
-        "verify-import",
-        "rollback-import",
-        "export-report",
-    ];
-    match call.is_request() {
-        true => Usage::http(),
-        false => Usage::step(if two.contains(&call.function.as_str()) { 2 } else { 1 }),
+    if call.is_request() {
+        return Usage::http();
     }
+    Usage::step(match call.function.as_str() {
+        "insert-codes" | "validate-import" => 3,
+        "load-staging" | "mark-duplicates" | "verify-import" | "rollback-import" | "export-report" => 2,
+        _ => 1,
+    })
 }
 
 /// A copy of the prepared state.
