@@ -26,3 +26,6 @@ CREATE TABLE onceload.codes (
 -- Job ids are UUIDv7, so they lie in the heap in time order and BRIN stays selective. No foreign key to
 -- the job: the transaction that inserts ten million rows would check each, and `verify` counts them anyway.
 CREATE INDEX codes_import_job_id_brin ON onceload.codes USING brin (import_job_id) WITH (autosummarize = on);
+
+-- The table behind onceload.codes: itself, until `migrate` adopts an application's table and makes codes a view of it.
+CREATE FUNCTION onceload.codes_table() RETURNS regclass LANGUAGE sql STABLE PARALLEL SAFE RETURN 'onceload.codes'::regclass;

@@ -4,7 +4,7 @@
 SELECT part, count(*) AS codes, count(*) FILTER (WHERE claimed) AS claimed
   FROM (SELECT width_bucket(ctid, (
                    SELECT array_agg(format('(%s,0)', n * $2)::tid ORDER BY n)
-                     FROM generate_series(0, pg_relation_size('onceload.codes') / current_setting('block_size')::bigint / $2) AS n
+                     FROM generate_series(0, pg_relation_size(onceload.codes_table()) / current_setting('block_size')::bigint / $2) AS n
                ))::bigint - 1 AS part, claimed
           FROM onceload.codes WHERE import_job_id = $1 OFFSET 0) AS found
  GROUP BY part ORDER BY part

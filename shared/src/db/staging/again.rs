@@ -1,6 +1,6 @@
 //! The marks of staging that was lost, and is made again, after the codes of its import were inserted.
 
-use super::mark::{Marked, bounds, staged_bounds, write_marks};
+use super::mark::{Marked, slice_of_production, staged_bounds, write_marks};
 use super::tables::{EXISTING, INTERNAL, bucket_table, create_side, side_table};
 use crate::db::bind::Bind;
 use crate::db::error::DbResult;
@@ -20,14 +20,14 @@ pub async fn mark_inserted(
     let (table, side) = (bucket_table(job, chunk.bucket), side_table(job, chunk.number));
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
     let staged_bounds = staged_bounds(chunk, &mut binds);
-    let code_bounds = bounds(&chunk.range, "code", &mut binds);
+    let production = slice_of_production(&chunk.range, &mut binds);
     let flagged = format!(
         "flagged AS MATERIALIZED (
     SELECT b.row_number, hashtextextended(b.code, 0) AS hash,
            (CASE WHEN row_number() OVER (PARTITION BY b.code ORDER BY b.row_number) > 1 THEN {INTERNAL} ELSE 0 END
             | CASE WHEN c.code IS NULL THEN {EXISTING} ELSE 0 END)::smallint AS flags
       FROM {table} b
-      LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1 AND import_job_id = $2{code_bounds}) c ON c.code = b.code
+      LEFT JOIN ({production} AND import_job_id = $2) c ON c.code = b.code
      WHERE true{staged_bounds}
 )"
     );

@@ -2,7 +2,7 @@
 
 use super::mark::staged_bounds;
 use super::sort::SortRun;
-use super::tables::{LATE, bucket_table, code_columns, side_table, sorted_table};
+use super::tables::{CODE, LATE, bucket_table, code_columns, side_table, sorted_table};
 use crate::db::bind::Bind;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
@@ -84,7 +84,7 @@ WITH clean AS MATERIALIZED (
     INSERT INTO onceload.codes (merchant_id, import_job_id, source, {columns})
     SELECT $1, $2, 'import', {columns} FROM clean ORDER BY code
     ON CONFLICT DO NOTHING
-    RETURNING code
+    RETURNING {CODE} AS code
 ), late AS (
     SELECT b.row_number, b.code FROM clean b WHERE NOT EXISTS (SELECT FROM inserted i WHERE i.code = b.code)
 ), recorded AS (

@@ -1,6 +1,6 @@
 //! Marking the duplicates of a chunk, looking at it again, and cutting a bucket that is too big.
 
-use super::tables::{EXISTING, INTERNAL, bucket_table, create_side, side_table};
+use super::tables::{CODE, EXISTING, INTERNAL, bucket_table, create_side, side_table};
 use crate::db::bind::Bind;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
@@ -27,6 +27,13 @@ pub(super) fn staged_bounds<'a>(chunk: &'a Chunk, binds: &mut Vec<&'a dyn Bind>)
     if chunk.whole { String::new() } else { bounds(&chunk.range, "b.code", binds) }
 }
 
+/// A query of the merchant's ($1) codes in production within a range: one range of one index, whatever else is there. An
+/// application's table may have another collation, so each comparison names ours.
+pub(super) fn slice_of_production<'a>(range: &'a Range, binds: &mut Vec<&'a dyn Bind>) -> String {
+    let bounds = bounds(range, CODE, binds);
+    format!("SELECT {CODE} AS code FROM onceload.codes WHERE merchant_id = $1{bounds}")
+}
+
 /// What marking one chunk found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marked {
@@ -50,8 +57,7 @@ pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk:
     let (table, side) = (bucket_table(job, chunk.bucket), side_table(job, chunk.number));
     let mut binds: Vec<&dyn Bind> = vec![&merchant];
     let staged_bounds = staged_bounds(chunk, &mut binds);
-    // The slice of production between the chunk's bounds is one range of one index, whatever else is there.
-    let code_bounds = bounds(&chunk.range, "code", &mut binds);
+    let production = slice_of_production(&chunk.range, &mut binds);
     let flagged = format!(
         "seen AS (
     SELECT b.row_number, b.code,
@@ -60,7 +66,7 @@ pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk:
 ), flagged AS MATERIALIZED (
     SELECT s.row_number, (s.internal | CASE WHEN c.code IS NULL THEN 0 ELSE {EXISTING} END)::smallint AS flags,
            hashtextextended(s.code, 0) AS hash
-      FROM seen s LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1{code_bounds}) c ON c.code = s.code
+      FROM seen s LEFT JOIN ({production}) c ON c.code = s.code
 )"
     );
     write_marks(tx, "staging.mark", &flagged, &binds, &side).await
@@ -124,7 +130,7 @@ pub async fn recheck(
     let mut binds: Vec<&dyn Bind> = vec![&merchant];
     let staged_bounds = staged_bounds(chunk, &mut binds);
     let in_bucket = bounds(&chunk.range, "b.code", &mut binds);
-    let code_bounds = bounds(&chunk.range, "code", &mut binds);
+    let production = slice_of_production(&chunk.range, &mut binds);
     let statement = Composed {
         name: "staging.recheck",
         sql: format!(
@@ -134,7 +140,7 @@ SELECT count(*) AS rows,
                            OR octet_length(b.serial) > 255 OR octet_length(b.sku) > 255
                            OR octet_length(b.sku_name) > 255 OR octet_length(b.batch_code) > 255) AS invalid,
        count(c.code) AS existing
-  FROM {table} b LEFT JOIN (SELECT code FROM onceload.codes WHERE merchant_id = $1{code_bounds}) c ON c.code = b.code
+  FROM {table} b LEFT JOIN ({production}) c ON c.code = b.code
  WHERE true{staged_bounds}"
         ),
     };

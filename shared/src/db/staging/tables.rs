@@ -39,6 +39,9 @@ pub(super) const EXISTING: i16 = 2;
 /// Flag of a side table's row: the code was in production when it was inserted.
 pub(super) const LATE: i16 = 4;
 
+/// A code of production, compared by bytes.
+pub(super) const CODE: &str = "code COLLATE \"C\"";
+
 /// The table of a bucket.
 pub fn bucket_table(job: JobId, bucket: usize) -> String {
     format!("onceload_staging.b_{}_{bucket:02}", job.0.simple())

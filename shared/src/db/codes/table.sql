@@ -1,0 +1,2 @@
+-- codes.table
+SELECT onceload.codes_table()::text AS name

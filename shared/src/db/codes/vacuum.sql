@@ -1,3 +1,0 @@
--- codes.vacuum
--- Passes over a table that another VACUUM works on.
-VACUUM (ANALYZE, SKIP_LOCKED) onceload.codes
