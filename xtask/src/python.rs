@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{Context, Error, Result, apt, process, project, say};
+use crate::{Context, Error, Result, apt, process, project, say, stack};
 
 /// An installed environment.
 #[derive(Clone, Debug)]
@@ -15,6 +15,9 @@ pub struct Python {
 impl Python {
     /// Returns the environment with exactly the pinned packages, and installs it if necessary.
     pub fn provide() -> Result<Self> {
+        fs::create_dir_all(project::target()).context(|| "create target/")?;
+        // Two commands that begin at the same time install once.
+        let _one_at_a_time = stack::lock_file(&project::target().join("python.lock"))?;
         let directory = project::target().join("python");
         let requirements = script("requirements.txt");
         let packages =
@@ -27,7 +30,6 @@ impl Python {
             return Ok(python);
         }
         let step = say::step("Installing the local AWS engine into target/python (once, about a minute)");
-        fs::create_dir_all(project::target()).context(|| "create target/")?;
         let log = project::target().join("python.log");
         python.create(&log)?;
         let mut pip = Command::new(python.program("pip"));
