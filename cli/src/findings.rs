@@ -23,6 +23,7 @@ fn explain(reason: &str) -> &'static str {
         "short_records" => {
             "records with fewer fields than the header: footers, comments and cut lines are taken as codes"
         }
+        "unstored_columns" => "fields that the table of codes has no column for; they are not stored",
         "window_reversed" => "windows that end before they begin",
         _ => "worth a look",
     }

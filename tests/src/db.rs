@@ -1,6 +1,7 @@
 //! A migrated database for each test, copied from a template that is made once per version of `migrations/`. A
 //! missing PostgreSQL fails the test; it never skips it.
 
+use crate::application;
 use crate::wait;
 use sha2::{Digest, Sha256};
 use shared::db::{Database, STATEMENTS, Usage};
@@ -21,16 +22,20 @@ pub struct Server {
     address: String,
     /// `host:port` of a transaction-mode pooler through which the functions connect.
     pooler: Option<String>,
+    /// `onceload.codes` is a view of an application's table.
+    adopted: bool,
 }
 
 impl Server {
     /// Reads the superuser's URL from `ONCELOAD_TEST_DATABASE_URL`, which `cargo xtask test` sets. With
-    /// `ONCELOAD_TEST_PGBOUNCER_URL` the functions connect through that pooler; the tests themselves never do.
+    /// `ONCELOAD_TEST_PGBOUNCER_URL` the functions connect through that pooler; the tests themselves never do. With
+    /// `ONCELOAD_TEST_ADOPTED` their databases have an application's table of codes.
     pub fn from_env() -> Self {
         let url = std::env::var("ONCELOAD_TEST_DATABASE_URL")
             .expect("the tests need a PostgreSQL of their own: run `cargo xtask test`");
         let pooler = std::env::var("ONCELOAD_TEST_PGBOUNCER_URL").ok();
-        Self { pooler: pooler.map(|url| Self::of(&url).address), ..Self::of(&url) }
+        let adopted = std::env::var_os("ONCELOAD_TEST_ADOPTED").is_some();
+        Self { pooler: pooler.map(|url| Self::of(&url).address), adopted, ..Self::of(&url) }
     }
 
     /// A server by a superuser's URL, `postgres://user[:password]@host:port/database`.
@@ -42,7 +47,7 @@ impl Server {
             None => (credentials, None),
         };
         let address = rest.split(['/', '?']).next().unwrap_or(rest);
-        Self { user: user.to_owned(), password, address: address.to_owned(), pooler: None }
+        Self { user: user.to_owned(), password, address: address.to_owned(), pooler: None, adopted: false }
     }
 
     /// A URL of this server; both roles have the same password.
@@ -79,7 +84,8 @@ impl Server {
 
     /// The migrated template for these migrations; the first caller makes it.
     pub async fn ensure_template(&self) -> String {
-        let name = format!("onceload_template_{}", migrations_hash());
+        let shape = if self.adopted { "adopted_" } else { "" };
+        let name = format!("onceload_template_{shape}{}", migrations_hash());
         let admin = connect(&self.admin_url("postgres")).await;
         admin
             .batch_execute(&format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})"))
@@ -93,9 +99,12 @@ impl Server {
             {
                 admin.batch_execute(&sql).await.expect("making the template");
             }
-            let db = Database::new(&self.url(ROLE, &name), Usage::step(1), None).expect("pool");
+            let db = Database::new(&self.url(ROLE, &name), Usage::step(2), None).expect("pool");
             let connection = db.connection().await.expect("connecting to the template");
             shared::db::migrate::migrate(connection).await.expect("migrating the template");
+            if self.adopted {
+                application::adopt_tables(&connect(&self.url(ROLE, &name)).await, &db).await;
+            }
             drop(db);
             self.wait_for_disconnect(&admin, &name).await;
             // The flag also records that the template is complete.
@@ -116,6 +125,11 @@ impl Server {
         let busy = format!("SELECT 1 FROM pg_stat_activity WHERE datname = '{name}'");
         let gone = async || rows(admin, &busy).await.is_empty().then_some(());
         wait::until("the template's connections to close", Duration::from_millis(10), gone).await;
+    }
+
+    /// The same server for tests of the baseline's own table.
+    pub fn with_baseline(self) -> Self {
+        Self { adopted: false, ..self }
     }
 
     /// The same server without its pooler.
@@ -157,6 +171,11 @@ pub struct TestDb {
 impl TestDb {
     pub async fn new() -> Self {
         Server::from_env().create_database().await
+    }
+
+    /// A database whose `onceload.codes` is the baseline's table, in every run of the tests.
+    pub async fn with_baseline() -> Self {
+        Server::from_env().with_baseline().create_database().await
     }
 
     /// The URL that the functions get: the ordinary role, through the pooler if there is one.

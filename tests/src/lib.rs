@@ -7,6 +7,7 @@
 )]
 
 pub mod any_bytes;
+pub mod application;
 pub mod aws;
 pub mod call;
 pub mod communities;

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: imports generated files on the local stack, and compares every count of the import with the count
 //! that the generator planned.
 
+pub mod adopt;
 mod api;
 mod database;
 mod job;
@@ -15,6 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use self::adopt::Application;
 use self::api::Api;
 use self::database::{Before, Psql};
 use self::job::Job;
@@ -32,6 +34,9 @@ pub struct DemoArgs {
     /// Records in the files
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(500..))]
     rows: u64,
+    /// Import into the table of an application that has codes of its own and claims them all the time
+    #[arg(long)]
+    adopt: bool,
     /// Leave the stack running
     #[arg(long)]
     keep: bool,
@@ -58,8 +63,11 @@ fn new_plan(rows: u64, merchant_id: &str) -> Plan {
 
 /// Brings the stack up, runs the demo, and stops what it started unless `--keep` is given.
 pub fn run(args: &DemoArgs) -> Result<()> {
-    let stack = stack::up(&project::local(), &Options::default())?;
-    let outcome = Demo::new(&stack, args.rows).and_then(|demo| demo.run());
+    // Its `onceload.codes` is another one.
+    let directory = if args.adopt { project::adopted() } else { project::local() };
+    let stack = stack::up(&directory, &Options::default())?;
+    let outcome = Demo::new(&stack, args.rows)
+        .and_then(|demo| if args.adopt { demo.run_beside_an_application() } else { demo.run() });
     let interrupted = matches!(outcome, Err(Error::Interrupted));
     if stack.started && (interrupted || !args.keep) {
         let stopped = stack::down(&stack.directory, false);
@@ -91,10 +99,28 @@ impl<'a> Demo<'a> {
         }
     }
 
+    /// Adopts the table of an application, which claims codes during the import.
+    fn run_beside_an_application(&self) -> Result<()> {
+        let psql = self.psql();
+        adopt::adopt(self.stack, &psql, &self.merchant.merchant_id)?;
+        let application = Application::start(&psql)?;
+        self.run()?;
+        let claims = application.finish(&psql)?;
+        say::result(format_args!(
+            "The application went on claiming: {claims} claims, and each claimed code has exactly one. Its codes and the \
+             imported ones are rows of public.promo_codes."
+        ));
+        Ok(())
+    }
+
+    fn psql(&self) -> Psql {
+        Psql { program: self.stack.psql(), url: self.stack.file.database_url.clone() }
+    }
+
     fn run(&self) -> Result<()> {
         let files = self.stack.directory.join("demo");
         let generated = self.generate(&files)?;
-        let psql = Psql { program: self.stack.psql(), url: self.stack.file.database_url.clone() };
+        let psql = self.psql();
         let (before, expected) = self.prepare(&psql, &generated)?;
         let first = expected.clean > 0;
 

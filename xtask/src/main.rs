@@ -73,7 +73,10 @@ fn run(command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Down { wipe } => {
-            let was_running = stack::down(&project::local(), *wipe)?;
+            let mut was_running = false;
+            for directory in [project::local(), project::adopted()] {
+                was_running |= stack::down(&directory, *wipe)?;
+            }
             say::line(if was_running { "Stopped." } else { "Nothing was running." });
             if *wipe {
                 say::line("The local database has been removed.");

@@ -47,6 +47,11 @@ pub fn local() -> PathBuf {
     target().join("local")
 }
 
+/// The directory of the stack of `cargo xtask demo --adopt`.
+pub fn adopted() -> PathBuf {
+    target().join("adopted")
+}
+
 /// Lists the functions' packages in order; a package has the name of its directory.
 pub fn functions() -> Result<Vec<String>> {
     let directory = root().join("functions");

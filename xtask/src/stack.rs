@@ -266,7 +266,8 @@ fn publish(
         value.ok_or_else(|| Error::advice(format!("template.yaml has no output {name}")))
     };
     let step = say::step("Migrating the database");
-    let answer = schema::migrate(directory, postgres, engine, &output("MigrateFunctionName")?)?;
+    let migrate_function = output("MigrateFunctionName")?;
+    let answer = schema::migrate(directory, postgres, engine, &migrate_function)?;
     let ids = provision::provision(postgres, &deployment.users)?;
     let applied = answer["applied"].as_array().map_or(0, Vec::len);
     step.done(format_args!("{applied} applied, at version {}", answer["version"]));
@@ -279,6 +280,7 @@ fn publish(
         bucket: output("BucketName")?,
         state_machine_arn: output("StateMachineArn")?,
         maintenance_state_machine_arn: deployment.outputs.get("MaintenanceStateMachineArn").cloned(),
+        migrate_function,
         users: users
             .map(|(user, user_id)| User { email: user.email.clone(), user_id, token: user.token.clone() })
             .collect(),

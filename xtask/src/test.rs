@@ -34,7 +34,7 @@ pub struct TestArgs {
     /// Run only the tests whose names contain this text
     #[arg(requires = "only")]
     name: Option<String>,
-    /// With a name: run the tests of the functions behind PgBouncer as well
+    /// With a name: run the tests of the functions behind PgBouncer, on an application's own table, as well
     #[arg(long, requires = "name")]
     pooled: bool,
     /// Arguments for `cargo test`, such as `-- --nocapture`
@@ -102,12 +102,17 @@ fn on_servers(directory: &Path, args: &TestArgs, failed: &mut Vec<&'static str>)
             failed.push("unit");
         }
         if args.name.is_some() && !args.pooled {
-            say::line("Left out: the same tests behind PgBouncer. `--pooled` runs them, too.");
+            say::line(
+                "Left out: the same tests behind PgBouncer, on an application's own table. `--pooled` runs them, too.",
+            );
         } else {
-            say::line("Tests of the functions on PostgreSQL behind PgBouncer in transaction mode");
+            say::line(
+                "Tests of the functions behind PgBouncer in transaction mode, on an application's own table of codes",
+            );
             let pooler = stack::start_pooler(directory, &database)?;
-            if !cargo_test(&["--test", "functions"], &database, &[behind(&pooler)], args)? {
-                failed.push("unit behind PgBouncer");
+            let adopted = ("ONCELOAD_TEST_ADOPTED", "1".to_owned());
+            if !cargo_test(&["--test", "functions"], &database, &[behind(&pooler), adopted], args)? {
+                failed.push("unit behind PgBouncer, on an application's own table");
             }
         }
     }

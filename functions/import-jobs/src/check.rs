@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use shared::csv::head::Head;
 use shared::csv::records::ReadError;
 use shared::csv::rows::Rows;
-use shared::db::users;
+use shared::db::{codes, users};
 use shared::domain::actor::Actor;
 use shared::domain::fault::{Fault, FileFault};
 use shared::domain::field::{Field, Mapping};
@@ -107,8 +107,9 @@ pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<
     let (objects, max_text) = (app.objects(), app.config.max_decompressed_bytes);
     let deadline = Instant::now() + limit;
     let resolved = resolve(objects, &app.db, &source, None).await.map_err(word_refusal)?;
+    let stored = codes::list_fields(&app.db.connection().await?).await?;
     let heads: Vec<Checked> = stream::iter(resolved.objects)
-        .map(|object| check_head(objects, object, &source))
+        .map(|object| check_head(objects, object, &source, &stored))
         .buffered(HEADS)
         .try_collect()
         .await?;
@@ -157,14 +158,19 @@ impl Checked {
 }
 
 /// Reads the head of a file and tallies it. The head of a small file is the whole file.
-async fn check_head(objects: &Objects, object: FrozenObject, source: &Source) -> StepResult<Checked> {
+async fn check_head(
+    objects: &Objects,
+    object: FrozenObject,
+    source: &Source,
+    stored: &[Field],
+) -> StepResult<Checked> {
     if let Selection::Prefix(_) = source.selection
         && let Some(fault) = Fault::unknown_name(&object.key)
     {
         return Ok(Checked { object, found: Err(fault) });
     }
     let (layout, head) = match read_head(objects, &object, &source.mapping).await? {
-        Ok(found) => found,
+        Ok((layout, head)) => (layout.stored_as(stored), head),
         Err(fault) => return Ok(Checked { object, found: Err(fault) }),
     };
     let bom = head.text.starts_with(&[0xef, 0xbb, 0xbf]);

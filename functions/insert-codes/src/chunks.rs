@@ -3,6 +3,7 @@
 use crate::ahead::SortAhead;
 use crate::stop::Stop;
 use shared::db::chunks::{self, ChunkState};
+use shared::db::codes::{self, Column};
 use shared::db::jobs::{Inserted, Job};
 use shared::db::progress::Watch;
 use shared::db::staging::insert::{self as staging, InsertedAround};
@@ -29,11 +30,13 @@ pub(crate) async fn insert_chunks(
     if states.len() > 1 {
         ahead.begin().await;
     }
+    let columns = codes::list_columns(tx).await?;
     let mut sorted = None;
     for (n, state) in states.iter().enumerate() {
         watch.check()?;
         let next = states.get(n + 1).map(|next| &next.chunk);
-        let (done, next_sorted) = tokio::join!(insert_chunk(tx, job, state, sorted), ahead.sort(next));
+        let (done, next_sorted) =
+            tokio::join!(insert_chunk(tx, job, state, &columns, sorted), ahead.sort(next));
         let done = done?;
         sorted = next_sorted;
         if done.inserted + done.late != state.clean {
@@ -64,10 +67,11 @@ async fn insert_chunk(
     tx: &mut Transaction<'_>,
     job: &Job,
     state: &ChunkState,
+    columns: &[Column],
     sorted: Option<SortRun>,
 ) -> Result<InsertedAround, Stop> {
     let savepoint = tx.savepoint("chunk").await?;
-    match staging::insert_clean(&savepoint, job.id, job.merchant, &state.chunk, sorted).await {
+    match staging::insert_clean(&savepoint, job.id, job.merchant, &state.chunk, columns, sorted).await {
         Ok(inserted) => {
             savepoint.commit().await?;
             let inserted = i64::try_from(inserted).unwrap_or(i64::MAX);
@@ -75,7 +79,7 @@ async fn insert_chunk(
         }
         Err(error) if error.is_unique_violation() => {
             savepoint.rollback().await?;
-            let done = staging::insert_around(tx, job.id, job.merchant, &state.chunk).await?;
+            let done = staging::insert_around(tx, job.id, job.merchant, &state.chunk, columns).await?;
             chunks::record_late(tx, job.id, state.chunk.number, done.late).await?;
             Ok(done)
         }

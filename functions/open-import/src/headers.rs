@@ -3,6 +3,7 @@
 use crate::sample::{Inspected, inspect};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
+use shared::db::codes;
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::domain::fault::{Fault, FileFault, SHOWN_FAULTS, summarize};
@@ -28,6 +29,7 @@ pub(crate) async fn inspect_all(
     let probe = listed.len() <= PROBED_FILES;
     // Who names a file says what it is; what lies in a folder says it by its name.
     let is_folder = job.source_info.request.contains_key("prefix");
+    let stored = codes::list_fields(&app.db.connection().await?).await?;
     let inspected: Vec<_> = stream::iter(listed)
         .map(|file| async move {
             // A person has named what replaces a file.
@@ -48,7 +50,7 @@ pub(crate) async fn inspect_all(
     for (file, inspected) in inspected {
         match inspected {
             Ok(Inspected { layout, sample: codes }) => {
-                layouts.push((file.file_no, layout));
+                layouts.push((file.file_no, layout.stored_as(&stored)));
                 sample.extend(codes);
             }
             Err(fault) => faults.push((file.file_no, fault)),

@@ -205,6 +205,7 @@ impl Header {
             .filter(|(name, column)| is_unknown(name, column))
             .map(|(h, _)| h.clone());
         Ok(Layout {
+            unstored: Vec::new(),
             compression,
             delimiter: self.delimiter,
             line_end: self.line_end,

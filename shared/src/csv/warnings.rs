@@ -71,6 +71,8 @@ impl Warnings {
         warnings.add_columns(WarningReason::AbsentColumns, &absent);
         let ignored: Vec<&str> = layout.unknown.iter().map(String::as_str).collect();
         warnings.add_columns(WarningReason::IgnoredColumns, &ignored);
+        let unstored: Vec<&str> = layout.unstored.iter().map(|field| field.as_str()).collect();
+        warnings.add_columns(WarningReason::UnstoredColumns, &unstored);
         warnings
     }
 

@@ -73,6 +73,14 @@ impl DbError {
         }
     }
 
+    /// What the server said. It may hold values: not for an answer to a user.
+    pub fn message(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Postgres(error) => error.as_db_error().map(|error| error.message()),
+            _ => None,
+        }
+    }
+
     /// A unique index refused the row.
     pub fn is_unique_violation(&self) -> bool {
         self.code() == Some(&SqlState::UNIQUE_VIOLATION)

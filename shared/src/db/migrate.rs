@@ -23,7 +23,7 @@ pub struct Migrated {
 }
 
 /// "onceload migrate", so that no other program's lock is hit by accident.
-const LOCK: i64 = 0x6f6e_6365_6d69_6772;
+pub(super) const LOCK: i64 = 0x6f6e_6365_6d69_6772;
 
 /// Applies what is missing. The session lock needs a connection of its own, not one behind a
 /// transaction-mode pooler.

@@ -4,6 +4,7 @@
 //! only per-job staging tables, whose names are composed, have theirs in `staging/`. Everything works through a pooler in
 //! transaction mode: unnamed statements, `SET LOCAL`, COPY only inside a transaction.
 
+pub mod adoption;
 mod binary;
 pub mod bind;
 pub mod chunks;
@@ -41,7 +42,8 @@ pub use statement::Statement;
 pub use transaction::{Limits, Transaction};
 
 /// Every statement with a fixed text, room by room. A test prepares each against the migrated schema.
-pub const STATEMENTS: [&[Statement]; 17] = [
+pub const STATEMENTS: [&[Statement]; 18] = [
+    adoption::STATEMENTS,
     chunks::STATEMENTS,
     codes::STATEMENTS,
     communities::STATEMENTS,

@@ -52,11 +52,22 @@ pub struct Layout {
     pub header: Vec<String>,
     /// Those of them that hold no field, without what an export of rejects has added.
     pub unknown: Vec<String>,
+    /// Fields of the file that an application's own table of codes has no column for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unstored: Vec<Field>,
 }
 
 impl Layout {
     /// The column that holds a field.
     pub fn column(&self, field: Field) -> Option<usize> {
         self.columns.iter().position(|column| *column == Some(field))
+    }
+
+    /// The layout, with what becomes of its fields in production.
+    #[must_use]
+    pub fn stored_as(mut self, stored: &[Field]) -> Self {
+        self.unstored =
+            self.columns.iter().flatten().copied().filter(|field| !stored.contains(field)).collect();
+        self
     }
 }

@@ -31,6 +31,8 @@ pub enum WarningReason {
     ScientificCode,
     /// A record has fewer fields than the header.
     ShortRecords,
+    /// The application's own table of codes has no column for a field of the file.
+    UnstoredColumns,
     /// A window ends before it begins, or when it begins.
     WindowReversed,
 }

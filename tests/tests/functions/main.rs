@@ -125,6 +125,7 @@ mod http {
     mod uploads;
 }
 mod database {
+    mod adoption;
     mod legacy_migration_jobs;
     mod schema;
 }

@@ -52,9 +52,10 @@ impl Psql {
             writeln!(out, "SELECT count(*) FROM onceload.codes WHERE merchant_id = '{merchant}';")?;
             writeln!(
                 out,
-                "SELECT count(*) FROM demo_new n JOIN onceload.codes c ON c.merchant_id = '{merchant}' AND c.code = n.code;"
+                "SELECT count(*) FROM demo_new n JOIN onceload.codes c ON c.merchant_id = '{merchant}' AND c.code COLLATE \"C\" = n.code;"
             )?;
-            writeln!(out, "COMMIT;\nVACUUM (ANALYZE) onceload.codes;")
+            // The table behind a view.
+            writeln!(out, "COMMIT;\nSELECT onceload.codes_table() AS codes \\gset\nVACUUM (ANALYZE) :codes;")
         })?;
         match rows.as_slice() {
             [total, existing] => {
@@ -93,7 +94,10 @@ impl Psql {
     }
 
     /// Runs a script, stops at its first error, and returns the lines that psql prints.
-    fn run_script(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<Vec<String>> {
+    pub(super) fn run_script(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<Vec<String>> {
         let mut child = Command::new(&self.program)
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1"])
             .args(["--dbname", &self.url])

@@ -19,6 +19,9 @@ pub struct StackFile {
     pub state_machine_arn: String,
     /// The state machine of rollbacks, verifications and exports.
     pub maintenance_state_machine_arn: Option<String>,
+    /// The function that migrates the database and adopts an application's table.
+    #[serde(default)]
+    pub migrate_function: String,
     pub users: Vec<User>,
     pub merchants: Vec<Merchant>,
 }

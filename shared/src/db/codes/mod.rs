@@ -7,11 +7,13 @@ use super::pool::Database;
 use super::staging::export::{copy_lines, defuse, select_fields};
 use super::statement::{Composed, statements};
 use super::transaction::Transaction;
+use crate::domain::field::Field;
 use crate::domain::ids::{JobId, MerchantId};
 use std::time::Duration;
 
 statements! {
     "codes":
+    COLUMNS = "columns";
     COUNT_OF_JOB = "count_of_job";
     DELETE_PART = "delete_part";
     DELETE_REST = "delete_rest";
@@ -19,6 +21,28 @@ statements! {
     STOP_VACUUM = "stop_vacuum";
     TABLE = "table";
     VERIFY = "verify";
+}
+
+/// A column of `onceload.codes` that an insert can fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What takes the place of NULL, as SQL.
+    pub default: Option<String>,
+}
+
+/// The columns that an insert can fill: all of the baseline's, or those that an application's own table has.
+pub async fn list_columns(on: &dyn Session) -> DbResult<Vec<Column>> {
+    let rows = COLUMNS.all(on, &[]).await?;
+    Ok(rows.iter().map(|row| Column { name: row.get("name"), default: row.get("default") }).collect())
+}
+
+/// The fields of the files that production has columns for.
+pub async fn list_fields(on: &dyn Session) -> DbResult<Vec<Field>> {
+    let columns = list_columns(on).await?;
+    let is_stored = |field: &Field| columns.iter().any(|column| column.name == field.as_str());
+    Ok(Field::ALL.into_iter().filter(is_stored).collect())
 }
 
 /// Counts a job's codes, and xors their hashes.

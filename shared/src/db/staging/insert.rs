@@ -4,11 +4,13 @@ use super::mark::staged_bounds;
 use super::sort::SortRun;
 use super::tables::{CODE, LATE, bucket_table, code_columns, side_table, sorted_table};
 use crate::db::bind::Bind;
+use crate::db::codes::Column;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::statement::Composed;
 use crate::domain::buckets::Chunk;
 use crate::domain::ids::{JobId, MerchantId};
+use std::fmt::Write;
 
 /// A query of the clean rows of a chunk, neither duplicate nor late, as `b`. The bounds are binds.
 pub(super) fn select_clean<'a>(
@@ -25,6 +27,32 @@ pub(super) fn select_clean<'a>(
     )
 }
 
+/// What an insert fills: its target columns, and what it selects for them from the rows of staging.
+struct Filled {
+    targets: String,
+    values: String,
+}
+
+impl Filled {
+    /// `columns`: those of `onceload.codes` that can be filled.
+    fn of(columns: &[Column]) -> Self {
+        let staged = code_columns();
+        let mut filled =
+            Self { targets: "merchant_id, import_job_id".to_owned(), values: "$1, $2".to_owned() };
+        for Column { name, default } in columns {
+            let value = match default {
+                _ if name == "source" => "'import'".to_owned(),
+                _ if !staged.split(", ").any(|it| it == name) => continue,
+                None => name.clone(),
+                Some(default) => format!("coalesce({name}, {default})"),
+            };
+            let _ = write!(filled.targets, ", {name}");
+            let _ = write!(filled.values, ", {value}");
+        }
+        filled
+    }
+}
+
 /// Inserts the clean rows of a chunk in order of code, and returns how many. `sorted`: the run that has put them in order
 /// already. Fails with `unique_violation` when one is in
 /// production by now.
@@ -33,21 +61,22 @@ pub async fn insert_clean(
     job: JobId,
     merchant: MerchantId,
     chunk: &Chunk,
+    columns: &[Column],
     sorted: Option<SortRun>,
 ) -> DbResult<u64> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
-    let columns = code_columns();
+    let Filled { targets, values } = Filled::of(columns);
     // What is the same in every row stays outside of the sort.
     let rows = match sorted {
         Some(run) => sorted_table(job, run, chunk.number),
-        None => format!("({} ORDER BY b.code)", select_clean(job, chunk, &columns, &mut binds)),
+        None => format!("({} ORDER BY b.code)", select_clean(job, chunk, &code_columns(), &mut binds)),
     };
     let statement = Composed {
         name: "staging.insert",
         sql: format!(
             "-- staging.insert
-INSERT INTO onceload.codes (merchant_id, import_job_id, source, {columns})
-SELECT $1, $2, 'import', {columns} FROM {rows} clean"
+INSERT INTO onceload.codes ({targets})
+SELECT {values} FROM {rows} clean"
         ),
     };
     statement.run_many(on, &binds).await
@@ -70,10 +99,12 @@ pub async fn insert_around(
     job: JobId,
     merchant: MerchantId,
     chunk: &Chunk,
+    columns: &[Column],
 ) -> DbResult<InsertedAround> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
     let rows = select_clean(job, chunk, "b.*", &mut binds);
-    let (columns, side) = (code_columns(), side_table(job, chunk.number));
+    let Filled { targets, values } = Filled::of(columns);
+    let side = side_table(job, chunk.number);
     let statement = Composed {
         name: "staging.insert_around",
         sql: format!(
@@ -81,8 +112,8 @@ pub async fn insert_around(
 WITH clean AS MATERIALIZED (
     {rows}
 ), inserted AS (
-    INSERT INTO onceload.codes (merchant_id, import_job_id, source, {columns})
-    SELECT $1, $2, 'import', {columns} FROM clean ORDER BY code
+    INSERT INTO onceload.codes ({targets})
+    SELECT {values} FROM clean ORDER BY code
     ON CONFLICT DO NOTHING
     RETURNING {CODE} AS code
 ), late AS (

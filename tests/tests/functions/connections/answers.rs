@@ -1,6 +1,7 @@
 //! Answers that nobody waits for: a transaction that is dropped, a wait that is given up, a server that falls silent.
 //! A transaction-mode pooler must never mix them up with the answer to what is asked next.
 
+use futures_util::FutureExt;
 use onceload_tests::proxy::Proxy;
 use onceload_tests::{TestDb, World};
 use shared::db::{Database, DbError, Limits, Statement, Usage};
@@ -94,7 +95,7 @@ async fn no_answer_is_lost_after_a_thousand_dropped_transactions() {
                     // An error first, as when an index refuses a row.
                     0 => assert!(ECHO.one(&tx, &[&"no number"]).await.is_err()),
                     // An answer that is still on its way: the statement is sent, and given up before it can come.
-                    1 => assert!(timeout(Duration::ZERO, SLEEP.one(&tx, &[&n])).await.is_err()),
+                    1 => assert!(SLEEP.one(&tx, &[&n]).now_or_never().is_none()),
                     2 => tx.keep_alive().await.expect("an answer"),
                     _ => {}
                 }

@@ -129,7 +129,7 @@ async fn staging_is_unlogged_and_readable_by_its_owner_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_sees_only_the_merchants_it_names() {
-    let world = World::new().await;
+    let world = World::with_database(TestDb::with_baseline().await).await;
     let other = onceload_tests::fixture::add_merchant(&world.db, "Second").await;
     world.add_codes(&["MINE"]).await;
     world
@@ -184,7 +184,7 @@ const GRANTS: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_reader_has_rights_and_only_those_it_was_granted() {
-    let db = TestDb::new().await;
+    let db = TestDb::with_baseline().await;
     let (columns, objects): (Vec<String>, Vec<String>) =
         db.column(GRANTS).await.into_iter().partition(|grant| grant.contains("codes_import_jobs."));
     let expected = [
@@ -203,7 +203,7 @@ async fn only_the_reader_has_rights_and_only_those_it_was_granted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_lies_in_the_schema_public() {
-    let db = TestDb::new().await;
+    let db = TestDb::with_baseline().await;
     let names = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
                  UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
                  UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace";

@@ -28,7 +28,7 @@ async fn an_import_ends_and_is_tidied_up_while_another_vacuum_holds_the_table() 
 async fn vacuum_lets_the_next_marking_read_the_index_alone() {
     let world = World::new().await;
     world.import_to_end("a.csv", "code\nA\nB\n").await;
-    let visible = "SELECT relallvisible FROM pg_class WHERE oid = 'onceload.codes'::regclass";
+    let visible = "SELECT relallvisible FROM pg_class WHERE oid = onceload.codes_table()";
     assert_eq!(world.db.int(visible).await, 1);
 }
 
