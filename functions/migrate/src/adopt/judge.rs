@@ -165,8 +165,9 @@ pub(crate) fn warn(table: &Table) -> Vec<Finding> {
         let (reason, advice) = match part.reason.as_str() {
             "foreign_key" => (
                 Reason::ForeignKey,
-                "A key of this table is looked up for every inserted row; a code that another table references is never deleted by a rollback.",
+                "It is looked up for every inserted row; a row that breaks it fails the whole insert.",
             ),
+            "reference" => (Reason::ForeignKey, "A rollback never deletes a code that it references."),
             "check" => (Reason::Trigger, "A row that breaks it fails the whole insert."),
             _ => (
                 Reason::Trigger,

@@ -110,7 +110,7 @@ pub struct Index {
 /// What else has a part in writing to a table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Part {
-    /// `trigger`, `check` or `foreign_key`.
+    /// `trigger`, `check`, `foreign_key`, or `reference` for one of another table.
     pub reason: String,
     /// Its name.
     pub name: String,

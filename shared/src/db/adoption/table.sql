@@ -47,7 +47,7 @@ SELECT to_jsonb(described) AS "table" FROM (
                SELECT 'trigger' AS reason, t.tgname::text AS name, pg_get_triggerdef(t.oid) AS definition
                  FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
                UNION ALL
-               SELECT CASE WHEN k.contype = 'f' THEN 'foreign_key' ELSE 'check' END, k.conname::text,
+               SELECT CASE WHEN k.contype = 'c' THEN 'check' WHEN k.conrelid = c.oid THEN 'foreign_key' ELSE 'reference' END, k.conname::text,
                       format('%s on %s', pg_get_constraintdef(k.oid), k.conrelid::regclass)
                  FROM pg_constraint k
                 WHERE k.contype IN ('c', 'f') AND k.conrelid = c.oid OR k.contype = 'f' AND k.confrelid = c.oid
