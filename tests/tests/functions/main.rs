@@ -100,6 +100,7 @@ mod sweep {
     mod unfinished_work;
 }
 mod import {
+    mod beside_an_application;
     mod delayed;
     mod end_to_end;
     mod history;
