@@ -104,6 +104,7 @@ mod import {
     mod end_to_end;
     mod history;
     mod progress;
+    mod results;
     mod state_machine;
 }
 mod http {
