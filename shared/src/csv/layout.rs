@@ -211,6 +211,7 @@ impl Header {
             unknown: unknown.collect(),
             columns,
             header: self.names,
+            density: None,
         })
     }
 

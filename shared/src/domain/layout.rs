@@ -52,6 +52,20 @@ pub struct Layout {
     pub header: Vec<String>,
     /// Those of them that hold no field, without what an export of rejects has added.
     pub unknown: Vec<String>,
+    /// How dense its head is, if it was looked at.
+    #[serde(default)]
+    pub density: Option<Density>,
+}
+
+/// What the first bytes of an object hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Density {
+    /// The bytes, as they are stored.
+    pub bytes: u64,
+    /// Bytes of text in them.
+    pub text: u64,
+    /// Lines that are not blank in them.
+    pub records: u64,
 }
 
 impl Layout {

@@ -23,6 +23,7 @@ mod rules {
     mod words;
 }
 mod open {
+    mod disk;
     mod manifests;
     mod names;
     mod repeated;
