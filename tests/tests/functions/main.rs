@@ -12,7 +12,7 @@ mod process;
 mod rules {
     mod buckets;
     mod csv_texts;
-    mod deliveries;
+    pub(crate) mod deliveries;
     mod idempotency_keys;
     mod json;
     mod layouts;
@@ -64,6 +64,7 @@ mod mark {
 mod decide {
     mod approval_stands;
     mod approve_and_cancel;
+    mod insert_estimate;
     mod mend;
     mod mend_ghosts;
 }
