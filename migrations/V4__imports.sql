@@ -61,9 +61,11 @@ CREATE TABLE onceload.codes_import_jobs (
     both_duplicates      bigint,
     total_codes_to_insert bigint,                                  -- clean: not duplicate at marking
     clean_checksum       bigint,                                   -- xor of hashtextextended(code, 0) of the clean codes
+    insert_estimate_seconds double precision,                      -- how long their insert will take: jobs.validated
     codes_inserted       bigint,
     late_duplicates      bigint,
     codes_checksum       bigint,                                   -- the same of the codes inserted
+    insert_seconds       double precision,                         -- what the transaction that inserted them took
     codes_deleted        bigint,                                   -- what a rollback did
     codes_kept           bigint,
     merchant_total       bigint,                                   -- codes of the merchant once these were in
@@ -134,6 +136,9 @@ CREATE INDEX codes_import_jobs_stale_staging ON onceload.codes_import_jobs (fini
 CREATE INDEX codes_import_jobs_unfinished ON onceload.codes_import_jobs (created_at) WHERE finished_at IS NULL;
 CREATE INDEX codes_import_jobs_unverified ON onceload.codes_import_jobs (finished_at)
     WHERE status = 'completed' AND verification IS NULL AND inserted_at IS NOT NULL;
+-- The pace of inserts: those that were long enough to tell.
+CREATE INDEX codes_import_jobs_insert_pace ON onceload.codes_import_jobs (inserted_at DESC)
+    WHERE codes_inserted >= 100000 AND insert_seconds IS NOT NULL;
 CREATE INDEX codes_import_jobs_created_by ON onceload.codes_import_jobs (created_by, created_at DESC);
 
 -- A CHECK sees one version of a row; the edges of the state machine need both.

@@ -165,6 +165,10 @@ pub(crate) fn summary(job: &Value) -> String {
     row(1, "deleted", "/counts/deleted", "by the rollback");
     row(1, "kept", "/counts/kept", "claimed since the import");
     row(0, "codes of the merchant", "/counts/merchant_total", "");
+    let estimate = job["insert_estimate_seconds"].as_f64();
+    if let Some(estimate) = estimate.filter(|_| text(job, "/status") == "awaiting_approval") {
+        lines.push(format!("inserting them takes about {}", seconds(estimate)));
+    }
     if job["blocked"] == Value::Bool(true) {
         lines.push("BLOCKED: more duplicates than the import's options allow".to_owned());
     }
@@ -217,6 +221,9 @@ mod tests {
             summary.contains("records") && !summary.contains("clean"),
             "an unknown count is left out: {summary}"
         );
+        let waiting =
+            json!({ "job_id": "j", "status": "awaiting_approval", "insert_estimate_seconds": 90.0 });
+        assert!(super::summary(&waiting).contains("inserting them takes about 1 min 30 s"));
         let verified = |status: &str| {
             let job = json!({ "job_id": "j", "status": status, "verification": { "verified": true } });
             super::summary(&job).contains("verified: yes")

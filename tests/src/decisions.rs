@@ -17,7 +17,8 @@ impl Run {
         let mut connection = self.app.db.connection().await.expect("connection");
         let mut tx = connection.begin("approve", Limits::short()).await.expect("begin");
         let approval = Approval { clean_count, accept_duplicates };
-        let decision = decide::approve(&mut tx, actor, self.job, approval).await;
+        let decision =
+            decide::approve(&mut tx, actor, self.job, approval, self.app.config.insert_limit).await;
         settle(tx, decision.expect("approve")).await
     }
 

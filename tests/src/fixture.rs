@@ -15,7 +15,7 @@ use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::domain::message::Kind;
 use shared::lambda::clients::Clients;
-use shared::lambda::{App, Config, MAX_DECOMPRESSED_BYTES};
+use shared::lambda::{App, Budget, Config, MAX_DECOMPRESSED_BYTES};
 use shared::s3::objects::Objects;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -216,8 +216,10 @@ pub fn config() -> Config {
         unregistered_imports_url: None,
         event_bus_name: "default".into(),
         approval_timeout: Duration::from_secs(604_800),
+        insert_limit: Budget::within(Duration::from_secs(900)),
         staging_retention_days: 7,
         upload_retention_days: 30,
+        database_storage: None,
         load_concurrency: 4,
         mark_concurrency: 4,
         max_decompressed_bytes: MAX_DECOMPRESSED_BYTES,

@@ -25,6 +25,7 @@ pub mod maintenance;
 pub mod objects;
 pub mod proxy;
 pub mod reports;
+pub mod results;
 pub mod server;
 pub mod states;
 pub mod wait;

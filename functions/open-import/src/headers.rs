@@ -7,7 +7,7 @@ use shared::db::codes;
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::domain::fault::{Fault, FileFault, SHOWN_FAULTS, summarize};
-use shared::domain::layout::Layout;
+use shared::domain::layout::{Density, Layout};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::App;
 use std::collections::BTreeMap;
@@ -17,7 +17,15 @@ const READS: usize = 8;
 /// With more files than this the heads alone are sample enough.
 const PROBED_FILES: usize = 200;
 
-/// Reads the headers of these files, keeps the layouts, and returns a sample of their codes. `missing`: those that
+/// What the heads of files tell.
+pub(crate) struct Heads {
+    /// A sample of their codes.
+    pub(crate) sample: Vec<String>,
+    /// How dense each is, by the file's number.
+    pub(crate) densities: BTreeMap<i32, Density>,
+}
+
+/// Reads the headers of these files, and keeps the layouts. `missing`: those that
 /// can't be had; `of`: the files of the import.
 pub(crate) async fn inspect_all(
     app: &App,
@@ -25,7 +33,7 @@ pub(crate) async fn inspect_all(
     listed: &[&ImportFile],
     missing: &BTreeMap<i32, Fault>,
     of: usize,
-) -> StepResult<Vec<String>> {
+) -> StepResult<Heads> {
     let probe = listed.len() <= PROBED_FILES;
     // Who names a file says what it is; what lies in a folder says it by its name.
     let is_folder = job.source_info.request.contains_key("prefix");
@@ -76,7 +84,8 @@ pub(crate) async fn inspect_all(
     if !files::set_layouts(&connection, job.id, job.attempt, &layouts).await? {
         return Err(jobs::explain_refusal(&connection, job.id, job.attempt, job.status).await);
     }
-    Ok(sample)
+    let dense = layouts.iter().filter_map(|(number, layout)| Some((*number, layout.density?)));
+    Ok(Heads { sample, densities: dense.collect() })
 }
 
 /// Notes the faults on the job, and returns the error that names them.

@@ -2,6 +2,7 @@
 //! staging workspace. It can be repeated at any point: each part finds what it has done before. Called with a task token, it puts
 //! the execution to sleep in line for the lease.
 
+pub mod disk;
 mod freeze;
 mod headers;
 mod input;
@@ -13,13 +14,13 @@ mod staging;
 mod start;
 mod upload;
 
+use disk::{Contents, Needed};
 use serde::{Deserialize, Serialize};
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::db::progress::Watch;
 use shared::domain::buckets;
 use shared::domain::ids::JobId;
-use shared::domain::layout::Compression;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::domain::token::{TaskToken, TokenOrder};
@@ -93,18 +94,16 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
         listed = list_files(app, &job).await?;
     }
     let taken: Vec<&ImportFile> = listed.iter().filter(|file| !file.is_left_out()).collect();
-    let split_points = match &job.split_points {
-        Some(points) => {
-            // Only files that replace others are new.
-            let new: Vec<&ImportFile> = taken.iter().copied().filter(|file| file.layout.is_none()).collect();
-            headers::inspect_all(app, &job, &new, &missing.faults, taken.len()).await?;
-            points.clone()
-        }
-        None => {
-            let sample = headers::inspect_all(app, &job, &taken, &missing.faults, taken.len()).await?;
-            buckets::split_points(sample, buckets::bucket_count(estimate_text_bytes(&taken)))
-        }
-    };
+    // Once staging is cut, only files that replace others are new.
+    let new = taken.iter().copied().filter(|file| job.split_points.is_none() || file.layout.is_none());
+    let heads =
+        headers::inspect_all(app, &job, &new.collect::<Vec<_>>(), &missing.faults, taken.len()).await?;
+    let contents = |file: &&ImportFile| Contents::of(file, heads.densities.get(&file.file_no).copied());
+    let all = disk::sum(taken.iter().map(contents));
+    let to_load = disk::sum(taken.iter().filter(|file| !file.is_loaded()).map(contents));
+    disk::check(app, &job, Needed::for_files(all, to_load)).await?;
+    let cut = || buckets::split_points(heads.sample, buckets::bucket_count(all.text));
+    let split_points = job.split_points.clone().unwrap_or_else(cut);
     drop(watch);
     if line::take_merchant(app, &job, &split_points).await? == line::Lease::Busy {
         return Ok(Output::Wait { job_id: job.id, attempt: job.attempt });
@@ -122,17 +121,4 @@ async fn open(app: &App, job: Job) -> StepResult<Output> {
 
 async fn list_files(app: &App, job: &Job) -> StepResult<Vec<ImportFile>> {
     Ok(files::list(&app.db.connection().await?, job.id).await?)
-}
-
-/// Estimates the bytes of text by the sizes of the objects. Promotional codes compress to about a quarter.
-fn estimate_text_bytes(files: &[&ImportFile]) -> u64 {
-    let text = |file: &&ImportFile| {
-        let factor = match &file.layout {
-            Some(layout) if layout.compression != Compression::None => 4,
-            _ if file.object.key.ends_with(".gz") || file.object.key.ends_with(".zst") => 4,
-            _ => 1,
-        };
-        u64::try_from(file.object.bytes).unwrap_or(0) * factor
-    };
-    files.iter().map(text).sum()
 }

@@ -36,6 +36,7 @@ pub(crate) async fn inspect(
         Ok(found) => found,
         Err(fault) => return Ok(Err(fault)),
     };
+    let layout = Layout { density: head.density(), ..layout };
     let mut sample = sample_codes(&head.text, &layout, 1).await;
     if probe && layout.compression == Compression::None && object.bytes > 8 * HEAD_BYTES {
         for place in 1..=PROBES {

@@ -4,7 +4,7 @@ use super::decompress::{Bytes, Measured, decompress, decompression_fault, object
 use super::records::ReadError;
 use super::tee::BOM;
 use crate::domain::fault::{Fault, FaultReason};
-use crate::domain::layout::Compression;
+use crate::domain::layout::{Compression, Density};
 use futures_util::{StreamExt, stream};
 use std::io;
 use std::sync::Arc;
@@ -35,6 +35,15 @@ impl Head {
     pub fn is_blank(&self) -> bool {
         let text = self.text.strip_prefix(BOM).unwrap_or(&self.text);
         text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+
+    /// How dense it is. `None`: it was not read from the beginning of the object.
+    pub fn density(&self) -> Option<Density> {
+        let bytes = u64::try_from(self.taken).ok().filter(|taken| *taken > 0)?;
+        let is_end = |byte: u8| matches!(byte, b'\r' | b'\n');
+        // A line ends where a line end follows something else; the last one may lack its own.
+        let records = self.text.windows(2).filter(|pair| !is_end(pair[0]) && is_end(pair[1])).count() as u64;
+        Some(Density { bytes, text: self.text.len() as u64, records: records.max(1) })
     }
 
     /// The text up to the end of the last complete line.

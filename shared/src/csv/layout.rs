@@ -212,6 +212,7 @@ impl Header {
             unknown: unknown.collect(),
             columns,
             header: self.names,
+            density: None,
         })
     }
 

@@ -18,9 +18,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
 const PING: Statement = Statement { name: "pool.ping", sql: include_str!("ping.sql") };
+const SIZE: Statement = Statement { name: "pool.size", sql: include_str!("size.sql") };
 
 /// The statements of this file.
-pub(super) const STATEMENTS: &[Statement] = &[PING];
+pub(super) const STATEMENTS: &[Statement] = &[PING, SIZE];
 
 /// How a function uses the database.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +119,12 @@ impl Database {
     /// The first statement of an invocation that has no better one.
     pub async fn ping(&self) -> DbResult<()> {
         self.first(&PING, &[]).await.map(drop)
+    }
+
+    /// Bytes that the database takes on its disk, without the write-ahead log.
+    pub async fn size(&self) -> DbResult<u64> {
+        let row = SIZE.one(&self.connection().await?, &[]).await?;
+        Ok(row.get::<_, i64>("bytes").cast_unsigned())
     }
 }
 

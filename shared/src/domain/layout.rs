@@ -55,6 +55,20 @@ pub struct Layout {
     /// Fields of the file that an application's own table of codes has no column for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unstored: Vec<Field>,
+    /// How dense its head is, if it was looked at.
+    #[serde(default)]
+    pub density: Option<Density>,
+}
+
+/// What the first bytes of an object hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Density {
+    /// The bytes, as they are stored.
+    pub bytes: u64,
+    /// Bytes of text in them.
+    pub text: u64,
+    /// Lines that are not blank in them.
+    pub records: u64,
 }
 
 impl Layout {

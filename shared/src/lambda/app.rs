@@ -1,6 +1,7 @@
 //! What a function works with once it is started: configuration from the environment, clients, a pool.
 
 use super::clients::{self, Clients};
+use super::serve::Budget;
 use crate::db::{Database, Usage};
 use crate::domain::message::Kind;
 use crate::s3::objects::Objects;
@@ -28,10 +29,14 @@ pub struct Config {
     pub event_bus_name: String,
     /// How long an import waits for an approval.
     pub approval_timeout: Duration,
+    /// How long `insert-codes` has for work: what takes longer is not approved.
+    pub insert_limit: Duration,
     /// How long staging is kept after the end of an import.
     pub staging_retention_days: i32,
     /// How long the bucket keeps uploads.
     pub upload_retention_days: i32,
+    /// Bytes of the database's disk, if they are known.
+    pub database_storage: Option<u64>,
     /// How many files of an import are loaded at a time.
     pub load_concurrency: u32,
     /// How many chunks of an import are marked at a time.
@@ -50,6 +55,7 @@ impl Config {
             None => Ok(default),
             Some(value) => value.parse().map_err(|_| ConfigError::NotANumber { name, value }),
         };
+        let seconds = |name, default| number(name, default).map(|s| Duration::from_secs(u64::from(s)));
         Ok(Self {
             bucket: text("BUCKET").unwrap_or_default(),
             state_machine_arn: text("STATE_MACHINE_ARN"),
@@ -57,9 +63,14 @@ impl Config {
             delivers: read_kinds(&text("DELIVERS").unwrap_or_default())?,
             unregistered_imports_url: text("UNREGISTERED_IMPORTS_URL"),
             event_bus_name: text("EVENT_BUS_NAME").unwrap_or_else(|| "default".into()),
-            approval_timeout: Duration::from_secs(u64::from(number("APPROVAL_TIMEOUT_SECONDS", 604_800)?)),
+            approval_timeout: seconds("APPROVAL_TIMEOUT_SECONDS", 604_800)?,
+            insert_limit: Budget::within(seconds("INSERT_TIMEOUT_SECONDS", 900)?),
             staging_retention_days: i32::try_from(number("STAGING_RETENTION_DAYS", 7)?).unwrap_or(7),
             upload_retention_days: i32::try_from(number("UPLOAD_RETENTION_DAYS", 30)?).unwrap_or(30),
+            database_storage: match number("DATABASE_STORAGE_GIB", 0)? {
+                0 => None,
+                gib => Some(u64::from(gib) << 30),
+            },
             load_concurrency: number("LOAD_CONCURRENCY", 4)?,
             mark_concurrency: number("MARK_CONCURRENCY", 4)?,
             max_decompressed_bytes: match text("MAX_DECOMPRESSED_BYTES") {

@@ -327,7 +327,7 @@ async fn state_changed(app: &App, job: JobId) -> Result<(), String> {
 }
 
 /// The members of the event's detail, as the API shows them.
-const DETAIL: [&str; 12] = [
+const DETAIL: [&str; 13] = [
     "job_id",
     "merchant_id",
     "status",
@@ -338,6 +338,7 @@ const DETAIL: [&str; 12] = [
     "rolled_back_at",
     "counts",
     "blocked",
+    "insert_estimate_seconds",
     "rejected_by_reason",
     "error_message",
 ];

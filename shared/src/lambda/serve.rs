@@ -22,6 +22,11 @@ pub struct Budget {
 const RESERVE: Duration = Duration::from_secs(5);
 
 impl Budget {
+    /// How long a function with this time limit has for work.
+    pub fn within(timeout: Duration) -> Duration {
+        timeout.saturating_sub(RESERVE)
+    }
+
     /// The time until this instant, when Lambda ends the invocation.
     pub fn until(deadline: SystemTime) -> Self {
         Self { deadline }

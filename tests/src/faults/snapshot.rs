@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What differs from run to run and says nothing: clocks, counters of tries, ids of messages, the id of a multipart upload, of which
 /// a lost answer leaves one more to the bucket's lifecycle, and the checks of a user, of which one that was cut off counts for half a
 /// minute more.
-const VOLATILE: [&str; 12] = [
+const VOLATILE: [&str; 13] = [
     "updated_at",
     "next_attempt_at",
     "heartbeat_at",
@@ -22,6 +22,7 @@ const VOLATILE: [&str; 12] = [
     "processing_started_at",
     "multipart_id",
     "checks",
+    "insert_seconds",
 ];
 
 /// All tables with their rows in order, the catalogue, the objects in S3 and the effects outside.

@@ -12,7 +12,7 @@ mod process;
 mod rules {
     mod buckets;
     mod csv_texts;
-    mod deliveries;
+    pub(crate) mod deliveries;
     mod idempotency_keys;
     mod json;
     mod layouts;
@@ -23,6 +23,7 @@ mod rules {
     mod words;
 }
 mod open {
+    mod disk;
     mod manifests;
     mod names;
     mod repeated;
@@ -63,6 +64,7 @@ mod mark {
 mod decide {
     mod approval_stands;
     mod approve_and_cancel;
+    mod insert_estimate;
     mod mend;
     mod mend_ghosts;
 }
@@ -105,6 +107,7 @@ mod import {
     mod end_to_end;
     mod history;
     mod progress;
+    mod results;
     mod state_machine;
 }
 mod http {

@@ -31,6 +31,8 @@ pub(super) struct Job {
     #[serde(default)]
     pub blocked: bool,
     #[serde(default)]
+    pub insert_estimate_seconds: Option<f64>,
+    #[serde(default)]
     pub verification: Value,
     #[serde(default)]
     pub error_message: Option<String>,

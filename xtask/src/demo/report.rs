@@ -160,6 +160,9 @@ pub(super) fn summary(job: &Job, merchant: &str) -> String {
     ] {
         let _ = writeln!(out, "{:<28} {:>12}  {note}", label, show(number));
     }
+    if let Some(seconds) = job.insert_estimate_seconds {
+        let _ = writeln!(out, "\nInserting them takes about {seconds} s.");
+    }
     if job.blocked {
         out.push_str("\nBlocked: more duplicates than the import's options allow.\n");
     }

@@ -9,6 +9,7 @@ use shared::db::{DbResult, Guarded, Session, Transaction, jobs, merchants};
 use shared::domain::actor::Actor;
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
+use std::time::Duration;
 
 /// What became of a decision. Unless it is `Taken`, the transaction must be rolled back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +38,31 @@ pub enum Decision {
         /// The codes that are clean.
         clean: i64,
     },
+    /// The insert can't be done in the time that it has.
+    InsertTooLarge(LargeInsert),
     /// More of the import is duplicate than its options allow, and the approval doesn't accept that.
     Blocked,
     /// Another job imports the same source.
     SourceActive,
+}
+
+/// An insert that takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LargeInsert {
+    /// Codes that are to be inserted.
+    pub clean: i64,
+    /// How long that takes by its estimate.
+    pub estimate: Duration,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+impl LargeInsert {
+    /// How many codes can be inserted in the time at the same pace; whole thousands of many.
+    pub fn fitting(&self) -> i64 {
+        let fitting = (self.clean as f64 * self.limit.div_duration_f64(self.estimate)) as i64;
+        if fitting < 10_000 { fitting } else { fitting - fitting % 1_000 }
+    }
 }
 
 /// What an approval says.
@@ -53,12 +75,14 @@ pub struct Approval {
 }
 
 /// Approves: `awaiting_approval -> processing`, at once or when the merchant is free. The same approval again is `Taken` again, as
-/// long as it stands, and wakes an execution that has not heard of it.
+/// long as it stands, and wakes an execution that has not heard of it. An insert that takes longer than `insert_limit` by its
+/// estimate is not approved.
 pub async fn approve(
     tx: &mut Transaction<'_>,
     actor: &Actor,
     job: JobId,
     approval: Approval,
+    insert_limit: Duration,
 ) -> DbResult<Decision> {
     // Locks the user's row. Lock order: user, merchant, job.
     if let Hold::Busy(by) = user_profiles::hold(tx, job, actor).await? {
@@ -66,10 +90,10 @@ pub async fn approve(
     }
     merchants::lock_line_of(tx, job).await?;
     let Approval { clean_count, accept_duplicates } = approval;
-    if jobs::approve(tx, actor, job, clean_count, accept_duplicates).await? {
+    if jobs::approve(tx, actor, job, clean_count, accept_duplicates, insert_limit).await? {
         return Ok(Decision::Taken { promises: Promises::of_line(tx, job).await? });
     }
-    explain_approval(tx, actor, job, approval).await
+    explain_approval(tx, actor, job, approval, insert_limit).await
 }
 
 /// Says why an approval changed nothing.
@@ -78,11 +102,13 @@ async fn explain_approval(
     actor: &Actor,
     job: JobId,
     approval: Approval,
+    insert_limit: Duration,
 ) -> DbResult<Decision> {
     let found = jobs::find(on, job).await?.filter(|found| actor.merchants.contains(&found.merchant));
     let Some(found) = found else { return Ok(Decision::NotFound) };
     let same_count = found.clean == Some(approval.clean_count);
     let approved = found.approved_clean == Some(approval.clean_count);
+    let too_large = found.insert_estimate.filter(|estimate| *estimate > insert_limit);
     Ok(match found.status {
         // It was approved before. If its execution still waits, the first message was lost.
         Status::Processing if approved => {
@@ -97,6 +123,11 @@ async fn explain_approval(
         }
         // It was approved before, and waits for the merchant.
         Status::AwaitingApproval if approved => taken_before(),
+        Status::AwaitingApproval if let Some(estimate) = too_large => Decision::InsertTooLarge(LargeInsert {
+            clean: approval.clean_count,
+            estimate,
+            limit: insert_limit,
+        }),
         Status::AwaitingApproval if found.blocked && !approval.accept_duplicates => Decision::Blocked,
         status => Decision::WrongState(status),
     })

@@ -1,6 +1,6 @@
 //! `POST /imports/{id}/approve|cancel|retry`: reads the request and words the decision.
 
-use super::{Approval, Decision};
+use super::{Approval, Decision, LargeInsert};
 use crate::problems;
 use crate::show::{find, find_on};
 use lambda_http::Request;
@@ -29,7 +29,7 @@ pub(crate) async fn approve(app: &App, caller: &Caller, job: JobId, request: &Re
     problems::check_confirmation(&body.confirm, "YES", "approve")?;
     let approval = Approval { clean_count: body.clean_count, accept_duplicates: body.accept_duplicates };
     once(app, caller, async |tx| {
-        let decision = super::approve(tx, caller, job, approval).await?;
+        let decision = super::approve(tx, caller, job, approval, app.config.insert_limit).await?;
         answer(tx, caller, job, decision, "approved").await
     })
     .await
@@ -76,6 +76,7 @@ pub(crate) async fn answer(
             Err(problems::wrong_state(status, detail))
         }
         Decision::WrongCount { clean } => Err(wrong_count(clean)),
+        Decision::InsertTooLarge(insert) => Err(insert_too_large(insert)),
         Decision::Blocked => Err(Problem::conflict(
             "blocked",
             "Too many duplicates",
@@ -94,5 +95,17 @@ fn wrong_count(clean: i64) -> Problem {
         format!("{clean} codes are clean; the approval names another number. Look at the import again.");
     let mut problem = Problem::conflict("wrong-count", "Wrong count", detail);
     problem.members = json!({ "clean": clean });
+    problem
+}
+
+fn insert_too_large(insert: LargeInsert) -> Problem {
+    let (estimate, limit) = (insert.estimate.as_secs_f64(), insert.limit.as_secs_f64());
+    let detail = format!(
+        "Inserting {} codes takes about {estimate} s at the pace of recent inserts, and an insert has {limit} s. Cancel the import, and split its files into imports of at most {} new codes each.",
+        insert.clean,
+        insert.fitting(),
+    );
+    let mut problem = Problem::conflict("insert-too-large", "Insert too large", detail);
+    problem.members = json!({ "insert_estimate_seconds": estimate, "limit_seconds": limit });
     problem
 }

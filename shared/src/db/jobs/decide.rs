@@ -10,17 +10,26 @@ use crate::db::transaction::Transaction;
 use crate::domain::actor::Actor;
 use crate::domain::ids::JobId;
 use crate::domain::status::Status;
+use std::time::Duration;
 
 /// Approves: the job goes to the head of the line for the merchant's lease, and is `processing` afterwards if nobody else has it.
-/// `false`: its guard did not hold. Call under the line's lock.
+/// `insert_limit`: how long the insert may take by its estimate. `false`: its guard did not hold. Call under the line's lock.
 pub async fn approve(
     on: &dyn Session,
     actor: &Actor,
     job: JobId,
     clean_count: i64,
     accept_duplicates: bool,
+    insert_limit: Duration,
 ) -> DbResult<bool> {
-    let binds: &Binds<'_> = &[&job, &actor.merchant_ids(), &actor.user, &clean_count, &accept_duplicates];
+    let binds: &Binds<'_> = &[
+        &job,
+        &actor.merchant_ids(),
+        &actor.user,
+        &clean_count,
+        &accept_duplicates,
+        &insert_limit.as_secs_f64(),
+    ];
     Ok(sql::APPROVE.opt(on, binds).await?.is_some())
 }
 

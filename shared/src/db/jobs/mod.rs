@@ -49,6 +49,7 @@ use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use crate::domain::token::TokenOrder;
 use statements as sql;
+use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
@@ -110,6 +111,8 @@ pub struct Job {
     pub inserted: Option<Inserted>,
     /// How many clean codes a person approved, while the approval stands.
     pub approved_clean: Option<i64>,
+    /// How long inserting its clean codes will take; `None` before the pace of inserts is known.
+    pub insert_estimate: Option<Duration>,
     /// Why it failed.
     pub error_message: Option<String>,
 }
@@ -166,6 +169,9 @@ impl Job {
                 checksum: row.get("codes_checksum"),
             }),
             approved_clean: row.get("approved_clean"),
+            insert_estimate: row
+                .get::<_, Option<f64>>("insert_estimate_seconds")
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             error_message: row.get("error_message"),
         })
     }

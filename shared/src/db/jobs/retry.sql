@@ -10,6 +10,7 @@ WITH job AS (
            asked_at = NULL, restage_count = 0, recheck_count = 0,
            records = NULL, staged = NULL, rejected = NULL, skipped = NULL, internal_duplicates = NULL,
            database_duplicates = NULL, both_duplicates = NULL, total_codes_to_insert = NULL, clean_checksum = NULL,
+           insert_estimate_seconds = NULL,
            source_fingerprint = coalesce($4, source_fingerprint), updated_at = now(), heartbeat_at = now()
      WHERE id = $1 AND merchant_id = ANY ($2) AND status = ANY ($3) AND inserted_at IS NULL
     RETURNING id, attempt

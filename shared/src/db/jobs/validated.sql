@@ -1,8 +1,14 @@
 -- jobs.validated
 -- An approval of these very codes stands, and they are inserted. One of other codes is void, and a person decides again.
+-- How long inserting them will take is told by the slowest of the last three inserts in this database that were long enough to tell.
 UPDATE onceload.codes_import_jobs j
    SET internal_duplicates = $3, database_duplicates = $4, both_duplicates = $5, total_codes_to_insert = $6,
        clean_checksum = $7, blocked = $8, validation_passed = $9, validation_errors = $10,
+       insert_estimate_seconds = (
+           SELECT ceil($6::bigint * max(insert_seconds / codes_inserted))
+             FROM (SELECT insert_seconds, codes_inserted FROM onceload.codes_import_jobs
+                    WHERE codes_inserted >= 100000 AND insert_seconds IS NOT NULL
+                    ORDER BY inserted_at DESC LIMIT 3) recent),
        status = CASE WHEN a.stands THEN 'processing' ELSE j.status END,
        phase = CASE WHEN a.stands THEN 'inserting' ELSE 'validated' END,
        approved_at = CASE WHEN NOT a.void THEN j.approved_at END,

@@ -35,6 +35,7 @@ pub struct JobView {
     pub rate: Option<f64>,
     pub eta_seconds: Option<f64>,
     pub blocked: bool,
+    pub insert_estimate_seconds: Option<f64>,
     pub warnings: Value,
     pub rejected_by_reason: Value,
     pub verification: Option<Value>,
@@ -215,6 +216,7 @@ impl JobView {
             eta_seconds: pace.eta_seconds,
             // Only while it does: once approved or over, it stands in nobody's way.
             blocked: row.get("blocked") && matches!(status, Status::Validating | Status::AwaitingApproval),
+            insert_estimate_seconds: row.get("insert_estimate_seconds"),
             warnings: sums.warnings.into(),
             rejected_by_reason: sums.rejected_by_reason.into(),
             verification: row.get("verification"),

@@ -7,7 +7,7 @@ SELECT j.id, j.merchant_id, j.status, coalesce(d.phase, j.phase) AS phase, j.att
             ELSE jsonb_set(j.source_info - '{input,mapping,passed_over}'::text[], '{files}',
                            jsonb_build_array(j.source_info -> 'files' -> 0)) END AS source_info,
        j.records, j.staged, j.rejected, j.skipped, j.internal_duplicates, j.database_duplicates,
-       j.both_duplicates, j.total_codes_to_insert, j.codes_inserted, j.late_duplicates, j.codes_deleted, j.codes_kept, j.merchant_total, j.blocked, j.verification,
+       j.both_duplicates, j.total_codes_to_insert, j.codes_inserted, j.late_duplicates, j.codes_deleted, j.codes_kept, j.merchant_total, j.blocked, j.insert_estimate_seconds, j.verification,
        CASE WHEN $9 THEN left(j.error_message, 1000) ELSE j.error_message END AS error_message, j.awaiting_since,
        CASE WHEN $9 THEN jsonb_path_query_array(j.validation_errors, '$[0 to 2]') ELSE j.validation_errors END AS validation_errors,
        coalesce(j.file_totals, onceload.sum_up_files(j.id)) AS file_totals,

@@ -9,6 +9,7 @@ use shared::db::{Database, Usage};
 use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::domain::task::ClaimedCodes;
+use std::time::Duration;
 use uuid::Uuid;
 use xtask::generate::Expected;
 
@@ -38,7 +39,7 @@ impl Operator {
         let approval = Approval { clean_count: i64::try_from(expected.clean)?, accept_duplicates: false };
         let mut connection = self.db.connection().await?;
         let mut tx = connection.begin("approve", Limits::short()).await?;
-        match decide::approve(&mut tx, &self.actor, job, approval).await? {
+        match decide::approve(&mut tx, &self.actor, job, approval, Duration::MAX).await? {
             Decision::Taken { .. } => Ok(tx.commit().await?),
             other => Err(format!("the approval was answered {other:?}").into()),
         }

@@ -4,6 +4,7 @@ use crate::csv;
 use crate::merchant::{Merchant, counts};
 use crate::stack::until;
 use onceload_tests::db::{rows, value};
+use onceload_tests::results::ROLLBACK;
 use serde_json::{Value, json};
 use std::io::Read;
 
@@ -174,6 +175,7 @@ async fn a_completed_import_is_verified_exported_rolled_back_and_cleared() {
     let machine = merchant.stack.file.maintenance_state_machine_arn.clone().expect("the machine's ARN");
     let execution = format!("{}:rollback-{}", machine.replace(":stateMachine:", ":execution:"), tasks[4][3]);
     let ended = merchant.wait_for_end(&execution).await;
+    ROLLBACK.check(&ended.output);
     assert_eq!(
         (&ended.output["codes_deleted"], &ended.output["codes_kept"], &ended.output["original_insert_count"]),
         (&json!(40 - claimed), &json!(claimed), &json!(40)),

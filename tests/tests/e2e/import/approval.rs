@@ -44,8 +44,29 @@ async fn an_approval_needs_confirmation_count_and_membership() {
     }
     let wrong = merchant.approve(&job, 49).await;
     assert_eq!(wrong.body["clean"], json!(50), "the response names the right count");
-    assert_eq!(merchant.import(&job).await["status"], json!("awaiting_approval"));
+    let forecast = async |estimate: &str| {
+        let sql = format!(
+            "UPDATE onceload.codes_import_jobs SET insert_estimate_seconds = {estimate} WHERE id = '{job}'"
+        );
+        merchant.db.batch_execute(&sql).await.expect("another forecast");
+    };
+    forecast("1790").await;
+    let too_large = merchant.approve(&job, 50).await;
+    assert_eq!(
+        (too_large.status, &too_large.body["type"]),
+        (409, &json!("urn:onceload:problem:insert-too-large"))
+    );
+    assert_eq!(
+        (&too_large.body["insert_estimate_seconds"], &too_large.body["limit_seconds"]),
+        (&json!(1790.0), &json!(895.0))
+    );
+    let remedy = too_large.body["detail"].as_str().expect("a remedy");
+    assert!(remedy.contains("split its files") && remedy.contains("at most 25 new codes"), "{remedy}");
+    let waiting = merchant.import(&job).await;
+    assert_eq!(waiting["status"], json!("awaiting_approval"));
+    assert_eq!(waiting["insert_estimate_seconds"], json!(1790.0));
     assert_eq!(merchant.count_codes().await, 0);
+    forecast("895").await;
 
     let order = format!(
         "SELECT token_entered_at BETWEEN created_at AND now() AND token_retry_count = 0

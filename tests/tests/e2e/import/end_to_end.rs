@@ -6,6 +6,7 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use futures_util::SinkExt;
 use onceload_tests::db::rows;
 use onceload_tests::files::gzip;
+use onceload_tests::results::{INSERT, INSERT_NOTHING, MARK, OUTPUT, VALIDATE, VERIFY};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -80,8 +81,11 @@ async fn an_uploaded_file_reaches_production() {
 
     let execution = merchant.execution_of(&job).await;
     assert_eq!(execution.status, ExecutionStatus::Succeeded, "{execution:?}");
-    assert_eq!(member_names(&execution.output), ["insert", "job_id", "mark", "status", "validate", "verify"]);
     let output = &execution.output;
+    OUTPUT.check(output);
+    for (member, names) in [("mark", MARK), ("validate", VALIDATE), ("insert", INSERT), ("verify", VERIFY)] {
+        names.check(&output[member]);
+    }
     assert_eq!((&output["job_id"], &output["status"]), (&json!(job), &json!("completed")));
     assert_eq!(
         output["mark"],
@@ -103,12 +107,6 @@ async fn an_uploaded_file_reaches_production() {
         [json!(true), json!(job), json!(200), json!(200), json!(true)]
     );
     assert_eq!(merchant.wait_for_rest().await, 1);
-}
-
-fn member_names(value: &Value) -> Vec<&str> {
-    let mut names: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
-    names.sort_unstable();
-    names
 }
 
 #[tokio::test]
@@ -208,6 +206,11 @@ async fn a_file_without_new_codes_completes_without_approval() {
     let execution = merchant.execution_of(&job).await;
     assert_eq!(execution.status, ExecutionStatus::Succeeded);
     assert_eq!(execution.output["insert"]["message"], json!("No clean codes to insert"));
+    OUTPUT.check(&execution.output);
+    MARK.check(&execution.output["mark"]);
+    VALIDATE.check(&execution.output["validate"]);
+    INSERT_NOTHING.check(&execution.output["insert"]);
+    assert_eq!(execution.output["verify"], Value::Null, "nothing to verify");
     assert_eq!(merchant.count_codes().await, 25);
     merchant.wait_for_rest().await;
 }

@@ -45,6 +45,7 @@ async fn waiting_and_final_states_are_announced() {
     assert_eq!(statuses, ["awaiting_approval", "completed", "failed"]);
     for event in &heard[..2] {
         assert_eq!((&event["job_id"], &event["counts"]["clean"]), (&json!(job), &json!(3)), "{event}");
+        assert!(event.get("insert_estimate_seconds").is_some(), "{event}");
         // Counts, and never a code.
         assert_eq!(
             event["warnings"],

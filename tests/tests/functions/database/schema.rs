@@ -39,7 +39,7 @@ fn list_statement_files() -> Vec<String> {
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect()
     };
     let stem = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
-    let mut names = vec!["pool.ping".to_owned()];
+    let mut names = vec!["pool.ping".to_owned(), "pool.size".to_owned()];
     for room in entries(&database).into_iter().filter(|path| path.is_dir()) {
         let files =
             entries(&room).into_iter().filter(|path| path.extension().is_some_and(|end| end == "sql"));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::domain::ids::JobId;
 use shared::domain::step::StepErrorKind;
 
-async fn find_job(world: &World, run: &Run) -> JobId {
+pub(super) async fn find_job(world: &World, run: &Run) -> JobId {
     let sql = format!(
         "SELECT to_jsonb(id) FROM onceload.codes_import_jobs WHERE execution_arn = '{}'",
         run.execution_arn

@@ -8,7 +8,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 const IMPORTS: &str = "ImportStateMachine";
 const MAINTENANCE: &str = "MaintenanceStateMachine";
 
-fn read_template() -> Yaml {
+pub(crate) fn read_template() -> Yaml {
     let text = std::fs::read_to_string(project::root().join("template.yaml")).unwrap();
     YamlLoader::load_from_str(&text).unwrap().remove(0)
 }
