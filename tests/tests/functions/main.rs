@@ -77,6 +77,8 @@ mod verify {
 mod rollback {
     mod concurrency;
     mod deletion;
+    mod in_use;
+    mod references;
 }
 mod export {
     mod made_again;
