@@ -22,6 +22,11 @@ const SHORT_WAIT: Duration = Duration::from_millis(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How many codes of a part are due; `all`: the claimed ones, too.
+fn count_due(part: &Part, all: bool) -> i64 {
+    if all { part.codes } else { part.codes - part.claimed }
+}
+
 /// One rollback's way through the heap.
 struct Sweep<'a> {
     task: &'a Task,
@@ -63,8 +68,8 @@ impl Sweep<'_> {
         plainly: bool,
         time_left: Duration,
     ) -> StepResult<()> {
-        let due: Vec<&Part> = parts.iter().filter(|part| part.due(self.all) > 0).collect();
-        let total = due.iter().map(|part| part.due(self.all)).sum();
+        let due: Vec<&Part> = parts.iter().filter(|part| count_due(part, self.all) > 0).collect();
+        let total = due.iter().map(|part| count_due(part, self.all)).sum();
         let mut pace = Pace::start("deleting", total, "codes", time_left, ASK_AGAIN);
         let mut passed = 0;
         for group in due.chunks(due.len().div_ceil(MOST_GROUPS).max(1)) {
@@ -79,7 +84,7 @@ impl Sweep<'_> {
                     }
                 }
             }
-            passed += group.iter().map(|part| part.due(self.all)).sum::<i64>();
+            passed += group.iter().map(|part| count_due(part, self.all)).sum::<i64>();
             pace.check(passed)?;
         }
         Ok(())

@@ -79,13 +79,6 @@ pub struct Part {
     pub claimed: i64,
 }
 
-impl Part {
-    /// How many codes a rollback deletes; `all`: the claimed ones, too.
-    pub fn due(&self, all: bool) -> i64 {
-        if all { self.codes } else { self.codes - self.claimed }
-    }
-}
-
 /// Finds where a job's codes lie in the heap, in parts of so many blocks.
 pub async fn find_parts(
     on: &dyn Session,

@@ -39,13 +39,19 @@ impl Production {
     pub async fn find(on: &dyn Session) -> DbResult<Self> {
         let row = BASE.one(on, &[]).await?;
         let table: i64 = row.get("id");
-        let keys = FOREIGN_KEYS.all(on, &[&table]).await?.iter().map(ForeignKey::read).collect();
+        let key = |row: &Row| ForeignKey {
+            name: row.get("name"),
+            literal: row.get("literal"),
+            reference: row.get("reference"),
+            missing_right: row.get("missing_right"),
+        };
+        let keys = FOREIGN_KEYS.all(on, &[&table]).await?.iter().map(key).collect();
         Ok(Self { table, name: row.get("name"), below_view: row.get("below_view"), keys })
     }
 
     /// The same, and no foreign key is added before the transaction ends.
     pub async fn hold(tx: &Transaction<'_>) -> DbResult<Self> {
-        HOLD_KEYS.run_many(tx, &[]).await?;
+        HOLD_KEYS.run_many(tx, &[]).await.map(drop)?;
         Self::find(tx).await
     }
 
@@ -101,16 +107,5 @@ impl Production {
             self.name,
             conditions.join(" AND ")
         )
-    }
-}
-
-impl ForeignKey {
-    fn read(row: &Row) -> Self {
-        Self {
-            name: row.get("name"),
-            literal: row.get("literal"),
-            reference: row.get("reference"),
-            missing_right: row.get("missing_right"),
-        }
     }
 }
