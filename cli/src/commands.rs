@@ -213,7 +213,10 @@ pub(crate) fn rollback(session: &Session, args: &Rollback) -> Outcome<Output> {
         );
         return Err(Failure::new(Exit::Conflict, message).with(job));
     }
-    session.print_note(&format!("{}\n", summary(&job)));
+    let id = id(&job);
+    let preview = session.api.get(&format!("/imports/{id}/rollback"))?;
+    let all = args.claimed == Claimed::Delete;
+    session.print_note(&format!("{}\n\n{}\n", summary(&job), words::preview(&preview, all)));
     let inserted = count(number(&job, "/counts/inserted"));
     let claimed = match args.claimed {
         Claimed::Keep => "Those that were claimed since stay.",
@@ -222,10 +225,9 @@ pub(crate) fn rollback(session: &Session, args: &Rollback) -> Outcome<Output> {
     let question = format!("Delete the {inserted} codes of this import? {claimed}");
     confirm(args.confirm.as_deref(), "DELETE", &question)?;
     let mut body = json!({ "confirm": "DELETE" });
-    if args.claimed == Claimed::Delete {
+    if all {
         body["claimed"] = json!("delete");
     }
-    let id = id(&job);
     let asked = session.api.post(&format!("/imports/{id}/rollback"), &body)?;
     if args.followed.no_follow {
         return Ok(show(asked));

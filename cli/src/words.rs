@@ -163,7 +163,7 @@ pub(crate) fn summary(job: &Value) -> String {
         "inserted into production by others since the check",
     );
     row(1, "deleted", "/counts/deleted", "by the rollback");
-    row(1, "kept", "/counts/kept", "claimed since the import");
+    row(1, "kept", "/counts/kept", "claimed since the import, referenced or in use");
     row(0, "codes of the merchant", "/counts/merchant_total", "");
     let estimate = job["insert_estimate_seconds"].as_f64();
     if let Some(estimate) = estimate.filter(|_| text(job, "/status") == "awaiting_approval") {
@@ -184,10 +184,42 @@ pub(crate) fn summary(job: &Value) -> String {
     lines.join("\n")
 }
 
+/// What a rollback would delete and keep now; `all`: also what was claimed.
+pub(crate) fn preview(preview: &Value, all: bool) -> String {
+    if preview["exact"] != Value::Bool(true) {
+        return "What a rollback would keep could not be counted in time.".to_owned();
+    }
+    let of = |pointer| number(preview, pointer);
+    let (claimed, referenced, both) = (of("/keep/claimed"), of("/keep/referenced"), of("/keep/both"));
+    let (deleted, kept) = match all {
+        true => (of("/delete") + claimed - both, referenced),
+        false => (of("/delete"), claimed + referenced - both),
+    };
+    format!(
+        "A rollback deletes {} codes now and keeps {}. Claimed: {}, referenced by other tables: {}, both: {}.",
+        count(deleted),
+        count(kept),
+        count(claimed),
+        count(referenced),
+        count(both)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_preview_says_what_goes_and_what_stays() {
+        let counts =
+            json!({ "delete": 90, "keep": { "claimed": 7, "referenced": 5, "both": 2 }, "exact": true });
+        let kinds = "Claimed: 7, referenced by other tables: 5, both: 2.";
+        assert_eq!(preview(&counts, false), format!("A rollback deletes 90 codes now and keeps 10. {kinds}"));
+        assert_eq!(preview(&counts, true), format!("A rollback deletes 95 codes now and keeps 5. {kinds}"));
+        let unknown = json!({ "delete": null, "keep": { "claimed": null, "referenced": null, "both": null }, "exact": false });
+        assert!(preview(&unknown, false).contains("could not be counted"));
+    }
 
     #[test]
     fn numbers_sizes_and_times_are_formatted_for_people() {

@@ -37,6 +37,11 @@ impl World {
         Self::with_database(TestDb::new().await).await
     }
 
+    /// A world whose codes are the baseline's table, in every run of the tests: a foreign key can't reference a view.
+    pub async fn with_baseline() -> Self {
+        Self::with_database(TestDb::with_baseline().await).await
+    }
+
     pub async fn with_database(db: TestDb) -> Self {
         let s3 = TestS3::start().await;
         let app = build_app(&db, &s3);

@@ -16,6 +16,7 @@ mod uploads;
 
 use decide::routes as decisions;
 use lambda_http::{Request, RequestExt};
+use maintain::preview::preview;
 use maintain::routes as maintenance;
 use mend::routes::mend_file;
 use shared::db::jobs;
@@ -57,6 +58,7 @@ async fn route(app: &App, caller: &Caller, request: &Request, segments: &[&str])
             mend_file(app, caller, job_id(id)?, file_no, request).await
         }
 
+        ("GET", ["imports", id, "rollback"]) => preview(app, caller, job_id(id)?).await,
         ("POST", ["imports", id, "rollback"]) => {
             maintenance::rollback(app, caller, job_id(id)?, request).await
         }

@@ -1,27 +1,21 @@
-//! The one transaction that deletes the codes, part by part of the heap, so that the step knows its pace and notices when
-//! it was given up.
+//! The one transaction that deletes the codes and records that they are gone.
 
-use shared::db::codes::{self, Part};
+use crate::parts;
 use shared::db::jobs::{self, RollbackState};
 use shared::db::outbox::{Message, Promises};
 use shared::db::progress::Watch;
 use shared::db::tasks::{self, Task};
-use shared::db::{ASK_AGAIN, Connection, Database, Limits, Session, Transaction, merchants, within_budget};
-use shared::domain::pace::Pace;
+use shared::db::{Connection, Database, Limits, Session, Transaction, merchants};
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
-use shared::domain::task::ClaimedCodes;
 use std::time::Duration;
-
-/// Blocks of the heap that are deleted in one statement: 64 MiB.
-const PART_BLOCKS: i64 = 8192;
 
 /// What a rollback did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RolledBack {
     /// Codes that left production.
     pub deleted: i64,
-    /// Codes that were claimed since the import, and stayed.
+    /// Codes that stayed: claimed since the import, referenced by rows of other tables, or held by another transaction.
     pub kept: i64,
     /// Codes that the import had inserted.
     pub original: i64,
@@ -67,14 +61,14 @@ async fn in_one_transaction(
     watch: &Watch,
     time_left: Duration,
 ) -> StepResult<(RolledBack, Promises)> {
-    let tx = connection.begin("rollback", Limits::bulk(time_left)).await?;
-    let outcome = delete_and_record(&tx, task, watch, time_left).await;
+    let mut tx = connection.begin("rollback", Limits::bulk(time_left)).await?;
+    let outcome = delete_and_record(&mut tx, task, watch, time_left).await;
     tx.settle(outcome).await
 }
 
 /// Everything between BEGIN and COMMIT.
 async fn delete_and_record(
-    tx: &Transaction<'_>,
+    tx: &mut Transaction<'_>,
     task: &Task,
     watch: &Watch,
     time_left: Duration,
@@ -87,37 +81,8 @@ async fn delete_and_record(
     if let Some(done) = find_done(tx, task).await? {
         return Ok((done, Promises::none()));
     }
-    let deleted = delete_codes(tx, task, watch, time_left).await?;
-    let kept = codes::count_of_job(tx, task.job, task.merchant).await;
-    let kept = within_budget("counting the codes that stay", ASK_AGAIN, kept)?;
+    let (deleted, kept) = parts::delete_codes(tx, task, watch, time_left).await?;
     record(tx, task, deleted, kept).await
-}
-
-/// Deletes the codes, and returns how many.
-async fn delete_codes(
-    tx: &Transaction<'_>,
-    task: &Task,
-    watch: &Watch,
-    time_left: Duration,
-) -> StepResult<i64> {
-    let all = task.claimed == Some(ClaimedCodes::Delete);
-    let parts = codes::find_parts(tx, task.job, PART_BLOCKS).await;
-    let parts = within_budget("finding the codes", ASK_AGAIN, parts)?;
-    let count_due = |part: &Part| if all { part.codes } else { part.codes - part.claimed };
-    let total: i64 = parts.iter().map(count_due).sum();
-    let mut pace = Pace::start("deleting", total, "codes", time_left, ASK_AGAIN);
-    let mut deleted = 0;
-    for part in parts.iter().filter(|part| count_due(part) > 0) {
-        watch.check()?;
-        let rows = codes::delete_part(tx, task.job, task.merchant, part.number, PART_BLOCKS, all).await;
-        deleted += within_budget("deleting the codes", ASK_AGAIN, rows)?;
-        watch.set_rows(deleted);
-        pace.check(deleted)?;
-    }
-    let rest = codes::delete_rest(tx, task.job, task.merchant, all).await;
-    deleted += within_budget("deleting the codes", ASK_AGAIN, rest)?;
-    watch.set_rows(deleted);
-    Ok(deleted)
 }
 
 /// Raises the merchant's epoch, checks that nobody has given the task up, and decides.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::csv::text::write_record;
+use shared::db::codes::references::Production;
 use shared::db::tasks::Task;
 use shared::db::{ASK_AGAIN, Connection, Limits, codes, within_budget};
 use shared::domain::field::Field;
@@ -24,7 +25,8 @@ pub struct KeptFile {
 
 const NAME: &str = "claimed.csv.gz";
 
-/// Writes the codes that are still in production, and who has claimed them.
+/// Writes the codes that are still in production, who has claimed them, and why they stay: `claimed`, the names of the foreign keys
+/// that reference them, or `in_use`.
 pub(crate) async fn list(app: &App, task: &Task, budget: Budget) -> StepResult<KeptFile> {
     let mut connection = app.db.connection().await?;
     let mut upload = GzipUpload::new(app.objects(), format!("{}{NAME}", task.reports()));
@@ -45,10 +47,11 @@ async fn copy(
     upload: &mut GzipUpload,
     budget: Budget,
 ) -> StepResult<i64> {
-    let header: Vec<&str> = Field::NAMES.into_iter().chain(["claimed_customer_id"]).collect();
+    let header: Vec<&str> = Field::NAMES.into_iter().chain(["claimed_customer_id", "kept_because"]).collect();
     upload.write(write_record(&header, b',').as_bytes()).await?;
     let tx = connection.begin("rollback.kept", Limits::bulk(budget.left())).await?;
-    let mut lines = codes::copy_of_job(&tx, task.job, task.merchant).await?;
+    let production = Production::find(&tx).await?;
+    let mut lines = codes::copy_of_job(&tx, &production, task.job, task.merchant).await?;
     let mut rows = 0;
     while let Some(line) = within_budget("listing the codes that stay", ASK_AGAIN, lines.next().await)? {
         upload.write(&line).await?;

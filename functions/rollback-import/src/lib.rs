@@ -1,8 +1,9 @@
 //! Takes a completed import back: its codes leave production in one transaction. Codes that were claimed since stay,
-//! unless the request says otherwise, and are listed under `reports/`.
+//! unless the request says otherwise, and so does what rows of other tables reference; they are listed under `reports/`.
 
 mod delete;
 mod kept;
+mod parts;
 
 use delete::RolledBack;
 use kept::KeptFile;
@@ -13,7 +14,7 @@ use shared::db::tasks::{self, Task, TaskState};
 use shared::db::{codes, jobs};
 use shared::domain::ids::JobId;
 use shared::domain::step::{StepResult, list_causes};
-use shared::domain::task::{Action, ClaimedCodes};
+use shared::domain::task::Action;
 use shared::lambda::deliver::deliver;
 use shared::lambda::task::{TaskInput, give_up};
 use shared::lambda::{App, Budget};
@@ -52,10 +53,7 @@ pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Va
     let watch = Watch::of_task(&app.db, task.id, Some(Part { step: "rollback", number: 0 }));
     let (done, promises) = delete::roll_back(&app.db, &task, &watch, budget.left()).await?;
     deliver(&app, promises).await;
-    let files = match task.claimed {
-        Some(ClaimedCodes::Keep) if done.kept > 0 => vec![kept::list(&app, &task, budget).await?],
-        _ => Vec::new(),
-    };
+    let files = if done.kept > 0 { vec![kept::list(&app, &task, budget).await?] } else { Vec::new() };
     count_merchant(&app, task.job, budget).await?;
     let result = json!(Output::new(&task, done, files));
     tasks::finish(&app.db.connection().await?, task.id, &result).await?;

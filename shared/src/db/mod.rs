@@ -1,8 +1,9 @@
 //! The database: all SQL. One folder per table, with its statements beside it.
 //!
 //! Every statement stands in a file `<room>/<verb>.sql` and begins with its name, so that it shows in the server's log;
-//! only per-job staging tables, whose names are composed, have theirs in `staging/`. Everything works through a pooler in
-//! transaction mode: unnamed statements, `SET LOCAL`, COPY only inside a transaction.
+//! only per-job staging tables, whose names are composed, have theirs in `staging/`, and references to codes, whose foreign
+//! keys the catalogue names, in `codes/`. Everything works through a pooler in transaction mode: unnamed statements, `SET
+//! LOCAL`, COPY only inside a transaction.
 
 pub mod adoption;
 mod binary;

@@ -41,6 +41,10 @@ pub struct Transaction<'a> {
     connection: &'a Connection,
     name: &'static str,
     savepoint: Option<&'static str>,
+    /// Its longest wait for a lock.
+    lock: Duration,
+    /// That of the transaction around it.
+    lock_outside: Duration,
     patience: Duration,
     ended: bool,
 }
@@ -70,6 +74,8 @@ impl Connection {
             connection,
             name,
             savepoint: None,
+            lock: limits.lock,
+            lock_outside: limits.lock,
             patience: limits.statement + GRACE,
             ended: false,
         };
@@ -81,11 +87,22 @@ impl Connection {
 impl Transaction<'_> {
     /// Begins a savepoint; `name` is an identifier.
     pub async fn savepoint(&mut self, name: &'static str) -> DbResult<Transaction<'_>> {
-        self.run(self.name, &format!("SAVEPOINT {name}")).await?;
+        self.savepoint_with(name, self.lock).await
+    }
+
+    /// Begins a savepoint in which statements wait for a lock no longer than this.
+    pub async fn savepoint_with(&mut self, name: &'static str, lock: Duration) -> DbResult<Transaction<'_>> {
+        let mut sql = format!("SAVEPOINT {name}");
+        if lock != self.lock {
+            sql.push_str(&set_lock_timeout(lock));
+        }
+        self.run(self.name, &sql).await?;
         Ok(Transaction {
             connection: self.connection,
             name: self.name,
             savepoint: Some(name),
+            lock,
+            lock_outside: self.lock,
             patience: self.patience,
             ended: false,
         })
@@ -93,13 +110,19 @@ impl Transaction<'_> {
 
     /// Commits, or releases the savepoint.
     pub async fn commit(mut self) -> DbResult<()> {
-        let sql = self.savepoint.map_or_else(|| "COMMIT".to_owned(), |name| format!("RELEASE {name}"));
+        let mut sql = self.savepoint.map_or_else(|| "COMMIT".to_owned(), |name| format!("RELEASE {name}"));
+        if self.lock != self.lock_outside {
+            // What a savepoint sets outlives its release, but not its rollback.
+            sql.push_str(&set_lock_timeout(self.lock_outside));
+        }
         self.end(&sql).await
     }
 
     /// Rolls back, to the savepoint if it is one.
     pub async fn rollback(mut self) -> DbResult<()> {
-        let sql = self.savepoint.map_or_else(|| "ROLLBACK".to_owned(), |name| format!("ROLLBACK TO {name}"));
+        let sql = self
+            .savepoint
+            .map_or_else(|| "ROLLBACK".to_owned(), |name| format!("ROLLBACK TO {name}; RELEASE {name}"));
         self.end(&sql).await
     }
 
@@ -141,6 +164,10 @@ impl Transaction<'_> {
         let link = self.link();
         link.ask(operation, link.client()?.batch_execute(sql)).await
     }
+}
+
+fn set_lock_timeout(lock: Duration) -> String {
+    format!("; SET LOCAL lock_timeout = {}", lock.as_millis().max(1))
 }
 
 impl Session for Transaction<'_> {

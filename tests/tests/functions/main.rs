@@ -79,6 +79,8 @@ mod verify {
 mod rollback {
     mod concurrency;
     mod deletion;
+    mod in_use;
+    mod references;
 }
 mod export {
     mod made_again;

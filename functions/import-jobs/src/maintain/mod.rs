@@ -1,6 +1,7 @@
 //! Asks for maintenance of an import that has ended or waits: roll it back, verify it again, export, clear its staging.
 //! One guarded statement decides each, and the message that starts the execution is promised in the same transaction.
 
+pub mod preview;
 pub(crate) mod routes;
 
 use shared::db::outbox::Promises;

@@ -1,4 +1,4 @@
-//! Staging workspaces: the only place where SQL is composed, because each job has tables of its own.
+//! Staging workspaces: SQL is composed here, because each job has tables of its own.
 //!
 //! Buckets `onceload_staging.b_<job>_<nn>` hold the rows by range of code, side tables `d_<job>_<nn>` the duplicates of a
 //! chunk, and while an insert runs `s_<job>_<run>_<nn>` the clean rows of a chunk in order. All are UNLOGGED and without an

@@ -165,6 +165,9 @@ async fn roll_back(operator: &Operator, job: &str) {
     merchant.db.batch_execute(&claim).await.expect("claims");
 
     let mut rollback = shell.open_terminal(&["rollback", job]);
+    let preview =
+        "A rollback deletes 36 codes now and keeps 4. Claimed: 4, referenced by other tables: 0, both: 0.";
+    rollback.wait_for(preview).await;
     rollback
         .wait_for("Delete the 40 codes of this import? Those that were claimed since stay. Type DELETE: ")
         .await;

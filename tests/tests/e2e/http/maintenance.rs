@@ -113,6 +113,8 @@ async fn a_completed_import_is_verified_exported_rolled_back_and_cleared() {
         );
     }
     assert_eq!(merchant.stack.get(stranger, &at("exports")).await.status, 404);
+    assert_eq!(merchant.stack.get(stranger, &rollback).await.status, 404);
+    assert_eq!(merchant.stack.get(None, &rollback).await.status, 401);
     assert_eq!(merchant.stack.post(None, &rollback, json!({ "confirm": "DELETE" })).await.status, 401);
     let nobodys = "/imports/0197a3c0-0000-7000-8000-0000000000ff/rollback";
     assert_eq!(merchant.post(nobodys, json!({ "confirm": "DELETE" })).await.status, 404);
@@ -125,6 +127,13 @@ async fn a_completed_import_is_verified_exported_rolled_back_and_cleared() {
     let sql = format!("SELECT count(*) FROM onceload.codes WHERE import_job_id = '{job}' AND claimed");
     let claimed: u64 = value(&merchant.db, &sql).await.parse().expect("a count");
     assert!(claimed > 0);
+    let preview = merchant.get(&rollback).await;
+    assert_eq!(
+        preview.body,
+        json!({ "job_id": job, "inserted": 40, "delete": 40 - claimed,
+                "keep": { "claimed": claimed, "referenced": 0, "both": 0 }, "exact": true }),
+        "{preview:?}"
+    );
     let body = json!({ "confirm": "DELETE" });
     let (first, second) = tokio::join!(merchant.post(&rollback, &body), merchant.post(&rollback, &body));
     // The second request may arrive after the rollback has ended.
@@ -146,6 +155,7 @@ async fn a_completed_import_is_verified_exported_rolled_back_and_cleared() {
     let again = merchant.post(&rollback, &body).await;
     assert_eq!((again.status, &again.body["job_status"]), (409, &json!("rolled_back")), "{again:?}");
     assert_eq!(merchant.post(&at("verify"), "").await.status, 409);
+    assert_eq!(merchant.get(&rollback).await.status, 409);
 
     // Clearing drops staging at once; a repeated request is accepted.
     let staging = at("staging");

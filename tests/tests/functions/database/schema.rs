@@ -129,7 +129,7 @@ async fn staging_is_unlogged_and_readable_by_its_owner_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_sees_only_the_merchants_it_names() {
-    let world = World::with_database(TestDb::with_baseline().await).await;
+    let world = World::with_baseline().await;
     let other = onceload_tests::fixture::add_merchant(&world.db, "Second").await;
     world.add_codes(&["MINE"]).await;
     world

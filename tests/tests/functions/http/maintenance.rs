@@ -1,10 +1,12 @@
 //! The routes of maintenance: confirmation, state, membership and idempotency keys.
 
+use import_jobs::maintain::preview::count;
+use onceload_tests::files::numbered;
 use onceload_tests::fixture::{add_member, add_merchant};
 use onceload_tests::http::{Response, receive, request};
 use onceload_tests::{Maintenance, State, World};
 use serde_json::{Value, json};
-use shared::domain::task::{Action, ExportKind};
+use shared::domain::task::{Action, ClaimedCodes, ExportKind};
 
 /// A user who sends requests.
 struct Operator<'a> {
@@ -75,6 +77,7 @@ async fn maintenance_needs_confirmation_and_membership() {
             vec![(json!({ "confirm": "clear" }), "/confirm"), (json!({}), "")],
         ),
         ("GET", "exports", json!(null), vec![]),
+        ("GET", "rollback", json!(null), vec![]),
     ] {
         let path = format!("/imports/{}/{what}", run.job);
         let anonymous =
@@ -249,4 +252,64 @@ async fn a_rollback_shows_its_rate_and_remaining_time() {
     let under_way = operator.send("GET", &path, "", None).await.body;
     assert_eq!((&under_way["rate"], &under_way["eta_seconds"]), (&json!(10.0), &json!(1.0)), "{under_way:#}");
     assert_eq!(under_way["counts"]["deleted"], json!(null), "deleted codes are counted after the commit");
+}
+
+/// What the preview says is what the rollback does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_counts_what_a_rollback_would_delete_and_keep() {
+    let world = World::with_baseline().await;
+    world
+        .db
+        .exec(
+            "CREATE TABLE onceload.orders (merchant_id uuid, code text COLLATE \"C\",
+                 FOREIGN KEY (merchant_id, code) REFERENCES onceload.codes ON DELETE CASCADE);
+             CREATE TABLE onceload.refunds (merchant_id uuid, code text COLLATE \"C\",
+                 FOREIGN KEY (merchant_id, code) REFERENCES onceload.codes ON DELETE CASCADE)",
+        )
+        .await;
+    let run = world.import_to_end("a.csv", numbered("A", 0..100)).await;
+    world.abandon_tasks().await;
+    for (table, code) in [("orders", 3), ("orders", 4), ("refunds", 4), ("refunds", 5)] {
+        world
+            .db
+            .exec(&format!("INSERT INTO onceload.{table} VALUES ('{}', 'A{code:06}')", world.merchant))
+            .await;
+    }
+    world
+        .db
+        .exec("UPDATE onceload.codes SET claimed = true WHERE code IN ('A000005', 'A000008', 'A000009')")
+        .await;
+    let operator = Operator::new(&world, world.actor.user).await;
+    let path = format!("/imports/{}/rollback", run.job);
+    let preview = async || operator.send("GET", &path, "", None).await;
+    let answer = preview().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(
+        answer.body,
+        json!({ "job_id": run.job, "inserted": 100, "delete": 95,
+                "keep": { "claimed": 3, "referenced": 3, "both": 1 }, "exact": true })
+    );
+
+    // Counting gives up in time.
+    let mut admin = world.db.connect_as_admin().await;
+    let locked = admin.transaction().await.unwrap();
+    locked.batch_execute("LOCK TABLE onceload.orders IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let limit = std::time::Duration::from_millis(200);
+    assert_eq!(count(&world.app, run.job, world.merchant, limit).await.unwrap(), None);
+    locked.rollback().await.unwrap();
+
+    // References that may not be read can't be counted.
+    admin.batch_execute("ALTER TABLE onceload.orders OWNER TO CURRENT_USER; REVOKE ALL ON onceload.orders FROM PUBLIC, onceload").await.unwrap();
+    let none = json!(null);
+    assert_eq!(
+        preview().await.body,
+        json!({ "job_id": run.job, "inserted": 100, "delete": none,
+                "keep": { "claimed": none, "referenced": none, "both": none }, "exact": false })
+    );
+    admin.batch_execute("GRANT SELECT ON onceload.orders TO onceload").await.unwrap();
+
+    let rolled_back = world.run_task(run.job, Maintenance::Rollback(ClaimedCodes::Keep)).await;
+    assert_eq!((&rolled_back["codes_deleted"], &rolled_back["codes_kept"]), (&json!(95), &json!(5)));
+    let after = preview().await;
+    assert_eq!((after.status, &after.body["job_status"]), (409, &json!("rolled_back")), "{after:?}");
 }

@@ -84,9 +84,12 @@ async fn claimed_codes_are_kept_and_listed_or_deleted() {
     );
     let text = String::from_utf8(read_gzip(&world, &key)).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("code,serial,") && lines[0].ends_with(",claimed_customer_id"), "{text}");
+    assert!(
+        lines[0].starts_with("code,serial,") && lines[0].ends_with(",claimed_customer_id,kept_because"),
+        "{text}"
+    );
     assert_eq!(lines.len(), 11);
-    assert!(lines[1].starts_with("A000007,") && lines[1].ends_with(",'=customer A000007"), "{text}");
+    assert!(lines[1].starts_with("A000007,") && lines[1].ends_with(",'=customer A000007,claimed"), "{text}");
     let left = world.db.column("SELECT code FROM onceload.codes WHERE claimed ORDER BY 1").await;
     assert_eq!(left.len(), 10);
     assert_eq!(world.count_codes_of(kept.job).await, 10);

@@ -1,2 +1,0 @@
--- codes.table
-SELECT onceload.codes_table()::text AS name
