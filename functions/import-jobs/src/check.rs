@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use shared::csv::head::Head;
 use shared::csv::records::ReadError;
 use shared::csv::rows::Rows;
-use shared::db::{codes, users};
+use shared::db::{adoption, users};
 use shared::domain::actor::Actor;
 use shared::domain::fault::{Fault, FileFault};
 use shared::domain::field::{Field, Mapping};
@@ -107,7 +107,7 @@ pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<
     let (objects, max_text) = (app.objects(), app.config.max_decompressed_bytes);
     let deadline = Instant::now() + limit;
     let resolved = resolve(objects, &app.db, &source, None).await.map_err(word_refusal)?;
-    let stored = codes::list_fields(&app.db.connection().await?).await?;
+    let stored = adoption::list_fields(&app.db.connection().await?).await?;
     let heads: Vec<Checked> = stream::iter(resolved.objects)
         .map(|object| check_head(objects, object, &source, &stored))
         .buffered(HEADS)

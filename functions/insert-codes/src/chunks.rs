@@ -2,8 +2,8 @@
 
 use crate::ahead::SortAhead;
 use crate::stop::Stop;
+use shared::db::adoption::{self, Fillable};
 use shared::db::chunks::{self, ChunkState};
-use shared::db::codes::{self, Column};
 use shared::db::jobs::{Inserted, Job};
 use shared::db::progress::Watch;
 use shared::db::staging::insert::{self as staging, InsertedAround};
@@ -30,7 +30,7 @@ pub(crate) async fn insert_chunks(
     if states.len() > 1 {
         ahead.begin().await;
     }
-    let columns = codes::list_columns(tx).await?;
+    let columns = adoption::list_fillable(tx).await?;
     let mut sorted = None;
     for (n, state) in states.iter().enumerate() {
         watch.check()?;
@@ -67,7 +67,7 @@ async fn insert_chunk(
     tx: &mut Transaction<'_>,
     job: &Job,
     state: &ChunkState,
-    columns: &[Column],
+    columns: &[Fillable],
     sorted: Option<SortRun>,
 ) -> Result<InsertedAround, Stop> {
     let savepoint = tx.savepoint("chunk").await?;

@@ -3,7 +3,7 @@
 use crate::sample::{Inspected, inspect};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
-use shared::db::codes;
+use shared::db::adoption;
 use shared::db::files::{self, ImportFile};
 use shared::db::jobs::{self, Job};
 use shared::domain::fault::{Fault, FileFault, SHOWN_FAULTS, summarize};
@@ -37,7 +37,7 @@ pub(crate) async fn inspect_all(
     let probe = listed.len() <= PROBED_FILES;
     // Who names a file says what it is; what lies in a folder says it by its name.
     let is_folder = job.source_info.request.contains_key("prefix");
-    let stored = codes::list_fields(&app.db.connection().await?).await?;
+    let stored = adoption::list_fields(&app.db.connection().await?).await?;
     let inspected: Vec<_> = stream::iter(listed)
         .map(|file| async move {
             // A person has named what replaces a file.

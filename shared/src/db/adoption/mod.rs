@@ -6,12 +6,14 @@ pub mod run;
 use super::connection::Session;
 use super::error::{Cause, DbError, DbResult};
 use super::statement::{Composed, statements};
+use crate::domain::field::Field;
 use serde::Deserialize;
 use serde_json::Value;
 
 statements! {
     "adoption":
     CURRENT = "current";
+    FILLABLE = "fillable";
     PROGRESS = "progress";
     TABLE = "table";
 }
@@ -157,6 +159,28 @@ pub async fn find_current(on: &dyn Session) -> DbResult<Current> {
         has_codes: row.get("has_codes"),
         definition: row.get("definition"),
     })
+}
+
+/// A column of `onceload.codes` that an insert can fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fillable {
+    /// Its name.
+    pub name: String,
+    /// What takes the place of NULL, as SQL.
+    pub default: Option<String>,
+}
+
+/// The columns that an insert can fill: all of the baseline's, or those that an application's own table has.
+pub async fn list_fillable(on: &dyn Session) -> DbResult<Vec<Fillable>> {
+    let rows = FILLABLE.all(on, &[]).await?;
+    Ok(rows.iter().map(|row| Fillable { name: row.get("name"), default: row.get("default") }).collect())
+}
+
+/// The fields of the files that production has columns for.
+pub async fn list_fields(on: &dyn Session) -> DbResult<Vec<Field>> {
+    let columns = list_fillable(on).await?;
+    let is_stored = |field: &Field| columns.iter().any(|column| column.name == field.as_str());
+    Ok(Field::ALL.into_iter().filter(is_stored).collect())
 }
 
 /// How far an index of the table has been built, in words; `None` where none is being built.

@@ -10,7 +10,6 @@ use super::pool::Database;
 use super::staging::export::{copy_lines, defuse, select_fields};
 use super::statement::{Composed, statements};
 use super::transaction::Transaction;
-use crate::domain::field::Field;
 use crate::domain::ids::{JobId, MerchantId};
 use references::Production;
 use std::time::Duration;
@@ -19,35 +18,12 @@ statements! {
     "codes":
     BASE = "base";
     COUNT_LEFT = "count_left";
-    COLUMNS = "columns";
     DELETE_PART = "delete_part";
     FOREIGN_KEYS = "foreign_keys";
     HOLD_KEYS = "hold_keys";
     PARTS = "parts";
     STOP_VACUUM = "stop_vacuum";
     VERIFY = "verify";
-}
-
-/// A column of `onceload.codes` that an insert can fill.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
-    /// What takes the place of NULL, as SQL.
-    pub default: Option<String>,
-}
-
-/// The columns that an insert can fill: all of the baseline's, or those that an application's own table has.
-pub async fn list_columns(on: &dyn Session) -> DbResult<Vec<Column>> {
-    let rows = COLUMNS.all(on, &[]).await?;
-    Ok(rows.iter().map(|row| Column { name: row.get("name"), default: row.get("default") }).collect())
-}
-
-/// The fields of the files that production has columns for.
-pub async fn list_fields(on: &dyn Session) -> DbResult<Vec<Field>> {
-    let columns = list_columns(on).await?;
-    let is_stored = |field: &Field| columns.iter().any(|column| column.name == field.as_str());
-    Ok(Field::ALL.into_iter().filter(is_stored).collect())
 }
 
 /// Counts a job's codes, and xors their hashes.

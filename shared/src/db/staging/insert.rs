@@ -3,8 +3,8 @@
 use super::mark::staged_bounds;
 use super::sort::SortRun;
 use super::tables::{CODE, LATE, bucket_table, code_columns, side_table, sorted_table};
+use crate::db::adoption::Fillable;
 use crate::db::bind::Bind;
-use crate::db::codes::Column;
 use crate::db::connection::Session;
 use crate::db::error::DbResult;
 use crate::db::statement::Composed;
@@ -35,11 +35,11 @@ struct Filled {
 
 impl Filled {
     /// `columns`: those of `onceload.codes` that can be filled.
-    fn of(columns: &[Column]) -> Self {
+    fn of(columns: &[Fillable]) -> Self {
         let staged = code_columns();
         let mut filled =
             Self { targets: "merchant_id, import_job_id".to_owned(), values: "$1, $2".to_owned() };
-        for Column { name, default } in columns {
+        for Fillable { name, default } in columns {
             let value = match default {
                 _ if name == "source" => "'import'".to_owned(),
                 _ if !staged.split(", ").any(|it| it == name) => continue,
@@ -61,7 +61,7 @@ pub async fn insert_clean(
     job: JobId,
     merchant: MerchantId,
     chunk: &Chunk,
-    columns: &[Column],
+    columns: &[Fillable],
     sorted: Option<SortRun>,
 ) -> DbResult<u64> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
@@ -99,7 +99,7 @@ pub async fn insert_around(
     job: JobId,
     merchant: MerchantId,
     chunk: &Chunk,
-    columns: &[Column],
+    columns: &[Fillable],
 ) -> DbResult<InsertedAround> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
     let rows = select_clean(job, chunk, "b.*", &mut binds);

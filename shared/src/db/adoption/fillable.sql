@@ -1,4 +1,4 @@
--- codes.columns
+-- adoption.fillable
 -- What an insert can fill: a view of an application's table has columns that the table lacks, or that are expressions. Where NULL is
 -- refused, the view has the table's default.
 SELECT a.attname::text AS name, pg_get_expr(d.adbin, d.adrelid) AS "default"
