@@ -142,6 +142,18 @@ pub(crate) fn judge_rights(table: &Table, needs_owner: bool) -> Option<Finding> 
     })
 }
 
+/// Rows that reference codes and that our role may not see.
+pub(crate) fn judge_references(table: &Table, missing: &[String]) -> Option<Finding> {
+    (!missing.is_empty()).then(|| {
+        let detail = format!(
+            "{} may not read every row that references its codes, so no rollback could tell which",
+            table.role
+        );
+        let advice = format!("Let their owner run: {}.", missing.join("; "));
+        Finding::new(Reason::NotOwner, &table.name, detail, advice)
+    })
+}
+
 /// An index of ours that would take longer than this call has left.
 pub(crate) fn judge_time(table: &Table, indexes: usize, seconds_left: u64) -> Option<Finding> {
     /// Rows a second of CREATE INDEX CONCURRENTLY on a small server: half of what was measured on two cores.

@@ -12,6 +12,7 @@ pub use request::{Answer, Finding, Reason, Request};
 use columns::Mapped;
 use shared::db::adoption::run::Runner;
 use shared::db::adoption::{self, Table, ddl};
+use shared::db::codes::references::list_missing_rights;
 use shared::db::{Connection, Database, DbError, DbResult};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::Budget;
@@ -98,6 +99,11 @@ async fn plan(on: &Connection, request: &Request, budget: Budget) -> StepResult<
     let can_read = table.has_schema && !table.lacks.iter().any(|it| it == "SELECT");
     let can_compare = !problems.iter().any(|it| matches!(it.reason, Reason::CodeType | Reason::MerchantType));
     let (mut steps, needs_owner) = list_steps(&table, &mapped);
+    // A rollback looks references up.
+    let mut missing = list_missing_rights(&patient, table.oid).await?;
+    missing.retain(|right| *right != format!("GRANT SELECT ON {} TO {}", table.name, table.role));
+    problems.extend(judge::judge_references(&table, &missing));
+    steps.extend(missing.into_iter().map(Step::Alone));
     let indexes = steps.iter().filter(|step| matches!(step, Step::Index(..))).count();
     if let (Some(merchant), Some(code), true) = (&mapped.merchant, &mapped.code, can_read && can_compare) {
         let unique = has_code_index(&table, &mapped);

@@ -34,6 +34,17 @@ struct ForeignKey {
     missing_right: Option<String>,
 }
 
+/// What our role lacks to see every row that references the table of this oid, as SQL that grants it.
+pub async fn list_missing_rights(on: &dyn Session, table: i64) -> DbResult<Vec<String>> {
+    let rows = FOREIGN_KEYS.all(on, &[&table]).await?;
+    let missing = rows.iter().filter_map(|row| row.get::<_, Option<String>>("missing_right"));
+    let mut rights: Vec<String> =
+        missing.flat_map(|rights| rights.split("; ").map(str::to_owned).collect::<Vec<_>>()).collect();
+    rights.sort();
+    rights.dedup();
+    Ok(rights)
+}
+
 impl Production {
     /// Finds the table and its foreign keys as they are now.
     pub async fn find(on: &dyn Session) -> DbResult<Self> {

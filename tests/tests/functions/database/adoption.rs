@@ -245,12 +245,18 @@ async fn the_owner_of_the_table_runs_what_only_they_may() {
         .await
         .unwrap();
     let answer = adopt_on(&db, &application::request(true)).await;
-    assert_eq!(reasons(&answer.problems), [Reason::IndexInvalid, Reason::NotOwner], "{answer:?}");
+    // Its own rights, and those on the table that references it.
+    assert_eq!(
+        reasons(&answer.problems),
+        [Reason::IndexInvalid, Reason::NotOwner, Reason::NotOwner],
+        "{answer:?}"
+    );
     assert!(answer.problems[0].advice.contains("DROP INDEX CONCURRENTLY public.half"));
     admin.batch_execute("DROP INDEX public.half").await.unwrap();
 
     let answer = adopt_on(&db, &application::request(true)).await;
-    assert_eq!(reasons(&answer.problems), [Reason::NotOwner], "{answer:?}");
+    assert_eq!(reasons(&answer.problems), [Reason::NotOwner, Reason::NotOwner], "{answer:?}");
+    assert!(answer.sql.iter().any(|sql| sql == "GRANT SELECT (promo_code_id) ON public.claims TO onceload;"));
     assert!(answer.sql.iter().any(|sql| {
         sql.starts_with("GRANT SELECT, INSERT, UPDATE, DELETE ON public.promo_codes TO onceload")
     }));
