@@ -220,7 +220,7 @@ pub async fn check_content(
     code: &str,
     with_repeated: bool,
 ) -> DbResult<Content> {
-    let padded = format!("{code} <> btrim({code}, E' \\t\\n\\v\\f\\r')");
+    let padded = format!("{code} <> btrim({code}, E' \\t\\n\\f\\r')");
     let wrong_length = format!("octet_length({code}) NOT BETWEEN 1 AND 255");
     let found = format!("FILTER (WHERE {padded} OR {wrong_length})");
     let name = &table.name;

@@ -115,6 +115,13 @@ async fn a_small_table_is_adopted_and_what_it_lacks_is_said() {
 
     let world = World::with_database(db).await;
     world.add_codes(&["B"]).await;
+    // Neither letter is white space.
+    world.add_codes(&["vtnfr", "rfntv"]).await;
+    let again =
+        adopt_on(&world.db, &request(&[("claimed", "redeemed_at IS NOT NULL OR status = 'used'")], true))
+            .await;
+    assert!(again.applied && again.problems.is_empty(), "{again:?}");
+    world.db.exec("DELETE FROM public.codes WHERE code <> 'B'").await;
     let csv = "code,sku,points,price\nA,s1,7,1.50\nB,s2,,\nC,s3,,\n";
     let run = world.import_to_end("a.csv", csv).await;
     let warnings = world.show(run.job).await["warnings"].clone();

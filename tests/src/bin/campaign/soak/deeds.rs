@@ -5,6 +5,7 @@ use super::plan::{Click, Deed, File, Operation};
 use super::world::World;
 use crate::Outcome;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// A deed may fail while something is away; what it has begun must come to rest all the same.
 pub(super) async fn carry_out(world: &World, who: &str, deed: &Deed) -> Outcome<()> {
@@ -26,15 +27,15 @@ pub(super) async fn carry_out(world: &World, who: &str, deed: &Deed) -> Outcome<
             let body = json!({ "merchant_id": world.merchants[*merchant], "files": [key] });
             let answers = world.click(who, *user, "/imports/queue-processing", body, click).await;
             // Without a key, two clicks are two requests for the same file.
-            let fresh = answers
-                .iter()
-                .filter(|answer| answer.status == 202)
-                .map(|answer| answer.body()["jobId"].clone());
-            let mut jobs: Vec<String> = fresh.map(|job| job.to_string()).collect();
-            jobs.sort();
-            jobs.dedup();
+            let fresh = answers.iter().filter(|answer| answer.status == 202);
+            let jobs: BTreeSet<String> =
+                fresh.filter_map(|answer| answer.body()["jobId"].as_str().map(str::to_owned)).collect();
             if jobs.len() > 1 {
-                world.journal.find(format!("two clicks started two imports: {jobs:?}"));
+                world
+                    .clicked_twice
+                    .lock()
+                    .expect("lock")
+                    .extend(jobs.into_iter().collect::<Vec<_>>().windows(2).map(<[String]>::to_vec));
             }
             Ok(())
         }

@@ -28,6 +28,7 @@ pub(super) async fn come_to_rest(world: &World) -> Outcome<()> {
     for wrong in rest::find_wrong(&world.local, "true").await? {
         world.journal.find(wrong);
     }
+    check_clicks(world).await?;
     check_claims(world).await?;
     check_communities(world).await
 }
@@ -50,6 +51,23 @@ async fn rest(world: &World, when: &str) {
     for what in unrest {
         world.journal.find(format!("no rest {when}: {what}"));
     }
+}
+
+/// Of two clicks the second may start an import of its own if it came when the first was over, as when all of its codes were duplicates.
+/// A retry begins later, so it says nothing about that moment.
+async fn check_clicks(world: &World) -> Outcome<()> {
+    let pairs = world.clicked_twice.lock().expect("lock").clone();
+    for pair in pairs {
+        let sql = format!(
+            "SELECT a.id FROM onceload.codes_import_jobs a JOIN onceload.codes_import_jobs b ON b.id = '{}'
+              WHERE a.id = '{}' AND a.attempt = 1 AND b.created_at < coalesce(a.finished_at, 'infinity')",
+            pair[1], pair[0]
+        );
+        if !world.local.rows(&sql).await?.is_empty() {
+            world.journal.find(format!("two clicks started two imports: {pair:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// An import fails because of its files, or because somebody stopped its execution. Nothing else is a reason.

@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub merchants: Vec<Uuid>,
     /// Claimed by the application, and committed: merchant, code and customer.
     pub claimed: Mutex<Vec<(Uuid, String, String)>>,
+    /// Pairs of imports that clicks on the same button started, in order of their ids, which are those of time.
+    pub clicked_twice: Mutex<Vec<Vec<String>>>,
     /// Created communities.
     pub communities: Mutex<Vec<String>>,
     /// Of those who take the database server away: one at a time.
@@ -45,6 +47,7 @@ impl World {
             answers: Answers::default(),
             merchants,
             claimed: Mutex::default(),
+            clicked_twice: Mutex::default(),
             communities: Mutex::default(),
             server: tokio::sync::Mutex::default(),
         })
