@@ -18,7 +18,7 @@ use shared::s3::objects::Objects;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Prepared {
         let wire = Wire::start(&place.server_address(self.subject), None).await;
         let last = match &first {
             Some(first) if fault.is_none() && !twice => first.clone(),
-            _ => place.make(&self.call, &wire, usage(&self.call), LONG).await?,
+            _ => self.repeat(place, &wire).await?,
         };
         if self.subject.name != "migrate" {
             place
@@ -178,6 +178,19 @@ impl Prepared {
         Ok(Case { first, last, was_hit, asked, s3_requests, snapshot })
     }
 
+    /// Makes the call as the state machine and clients do: again while the answer says so. The transaction of the call with the fault
+    /// may be open until the server, or a pooler before it, notices that its client is gone.
+    async fn repeat(&self, place: &Place, wire: &Wire) -> Result<Answer, String> {
+        let began = Instant::now();
+        loop {
+            let answer = place.make(&self.call, wire, usage(&self.call), LONG).await?;
+            if !answer.is_to_be_repeated() || began.elapsed() > wait::PATIENCE {
+                return Ok(answer);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// An answer in which ids that the run has made are hidden.
     pub(super) fn hide_new(&self, answer: &Answer) -> String {
         let timeless = |value: &Value| {
@@ -195,6 +208,8 @@ impl Prepared {
     }
 }
 
+/// How long a call waits before it is repeated.
+const PAUSE: Duration = Duration::from_millis(200);
 /// The budget of a function.
 const LONG: Duration = Duration::from_secs(890);
 
