@@ -23,7 +23,7 @@ fn code(n: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_does_not_fit_fails_before_anything_is_staged() {
-    let world = World::new().await;
+    let world = World::with_baseline().await;
     let mut plain = "code,serial,points,sku_name\n".to_owned();
     let mut short = "code\n".to_owned();
     for n in 0..20_000 {

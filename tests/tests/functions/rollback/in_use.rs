@@ -141,7 +141,7 @@ async fn a_rollback_waits_for_no_claim_and_keeps_what_is_in_use() {
 /// What is let go while the rollback works is deleted, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_is_let_go_in_time_is_deleted() {
-    let world = World::new().await;
+    let world = World::with_baseline().await;
     let run = world.import_to_end("a.csv", numbered("A", 0..500)).await;
     let application = world.db.connect().await;
     application
