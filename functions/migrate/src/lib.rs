@@ -12,7 +12,7 @@ use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::app::open_database;
 use shared::lambda::{App, Budget};
 
-/// What is asked for. Nothing: the migrations alone. Other members are those of whoever invokes it.
+/// The input. Without `adopt` only the migrations run. Other members are ignored, because tools that invoke functions add their own.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Input {
     /// An application's table to adopt.

@@ -1,5 +1,5 @@
 //! Deletes what may go of the codes, part by part of the heap, so that the step knows its pace and notices when it was given
-//! up. It never waits for whoever holds a code: a claim would wait for the codes that this transaction has deleted.
+//! up. It never waits for a transaction that holds a code: a claim may already wait for codes that this transaction has deleted.
 
 use shared::db::codes::locked::Locked;
 use shared::db::codes::references::Production;

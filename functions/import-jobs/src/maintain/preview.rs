@@ -1,4 +1,4 @@
-//! `GET /imports/{id}/rollback`: what a rollback would delete and keep, for whoever is asked for the word.
+//! `GET /imports/{id}/rollback`: what a rollback would delete and keep. People read it before they confirm the rollback.
 
 use crate::problems;
 use crate::show::find;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Mapped {
     /// The view's columns, in our order.
     pub(crate) view: Vec<ViewColumn>,
-    /// The table's column of the merchant, quoted.
+    /// The table's column of the merchant.
     pub(crate) merchant: Option<Column>,
     /// The table's column of the code.
     pub(crate) code: Option<Column>,

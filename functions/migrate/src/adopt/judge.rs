@@ -3,7 +3,7 @@
 use super::columns::Mapped;
 use super::request::{Finding, Reason};
 use shared::db::adoption::ddl::{CODE_INDEX, JOB_INDEX};
-use shared::db::adoption::{Content, Current, Index, Table};
+use shared::db::adoption::{Column, Content, Current, Index, Table};
 
 /// What the table's own nature, and what stands in its place now, speak against.
 pub(crate) fn judge_table(table: &Table, current: &Current) -> Vec<Finding> {
@@ -90,9 +90,7 @@ fn refuses_codes(index: &Index, table: &Table, mapped: &Mapped) -> bool {
     if !index.is_unique && !index.is_exclusion {
         return false;
     }
-    let has = |key: &Option<shared::db::adoption::Column>| {
-        key.as_ref().is_some_and(|column| index.keys.contains(&column.name))
-    };
+    let has = |key: &Option<Column>| key.as_ref().is_some_and(|column| index.keys.contains(&column.name));
     if !index.is_exclusion && has(&mapped.merchant) && has(&mapped.code) {
         return false;
     }

@@ -4,7 +4,7 @@ pub mod ddl;
 pub mod run;
 
 use super::connection::Session;
-use super::error::{Cause, DbError, DbResult};
+use super::error::{DbError, DbResult};
 use super::statement::{Composed, statements};
 use crate::domain::field::Field;
 use serde::Deserialize;
@@ -277,12 +277,10 @@ pub async fn check_expression(
             table.name
         ),
     };
-    match statement.all(on, &[]).await.map(drop) {
-        Err(DbError { cause: Cause::Postgres(error), operation }) => {
-            let refusal = error.as_db_error().filter(|it| matches!(&it.code().code()[..2], "22" | "42"));
-            let Some(refusal) = refusal else { return Err(DbError::postgres(operation, error)) };
-            Ok(Err(refusal.message().to_owned()))
+    match statement.all(on, &[]).await {
+        Err(error) if error.code().is_some_and(|code| matches!(&code.code()[..2], "22" | "42")) => {
+            Ok(Err(error.message().unwrap_or_default().to_owned()))
         }
-        other => other.map(Ok),
+        other => other.map(|_| Ok(())),
     }
 }

@@ -1,5 +1,5 @@
 //! Codes that a rollback has locked. A lock that is taken without waiting comes first, then, in a later statement and
-//! therefore with a later snapshot, the look for references: whoever adds one holds a lock on the code until it shows.
+//! therefore with a later snapshot, the look for references: a transaction that adds one locks the code until its commit shows.
 
 use super::references::Production;
 use super::{Range, to_count};
