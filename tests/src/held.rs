@@ -21,7 +21,31 @@ impl HeldReads {
     }
 }
 
+/// Deletions of codes that don't go on before they are released.
+pub struct HeldDeletions(Client);
+
+impl HeldDeletions {
+    /// Lets all deletions go on.
+    pub async fn release(self) {
+        self.0.batch_execute("SELECT pg_advisory_unlock(7)").await.expect("released deletions");
+    }
+}
+
 impl World {
+    /// Holds the deletion of every code of the baseline's table for which the condition on `OLD` holds.
+    pub async fn hold_deletions(&self, when: &str) -> HeldDeletions {
+        let client = self.db.connect().await;
+        let sql = format!(
+            "CREATE FUNCTION onceload.test_pause() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN OLD; END $$;
+             CREATE TRIGGER test_pause BEFORE DELETE ON onceload.codes FOR EACH ROW WHEN ({when})
+                 EXECUTE FUNCTION onceload.test_pause();
+             SELECT pg_advisory_lock(7)"
+        );
+        client.batch_execute(&sql).await.expect("held deletions");
+        HeldDeletions(client)
+    }
+
     /// Holds every read of this table at its first row: a policy waits, which binds the owner, too.
     pub async fn hold_reads(&self, table: &str) -> HeldReads {
         self.hold_reads_when(table, "true").await

@@ -149,17 +149,7 @@ async fn a_code_that_is_let_go_in_time_is_deleted() {
         .await
         .unwrap();
     // The rollback stops at its first code, when it has passed over the one in use.
-    world
-        .db
-        .exec(
-            "CREATE FUNCTION onceload.pause() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN OLD; END $$;
-             CREATE TRIGGER pause BEFORE DELETE ON onceload.codes FOR EACH ROW WHEN (OLD.code = 'A000400')
-                 EXECUTE FUNCTION onceload.pause()",
-        )
-        .await;
-    let gate = world.db.connect().await;
-    gate.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    let held = world.hold_deletions("OLD.code = 'A000400'").await;
     let task = world.start_task(run.job, KEEP).await;
     let running = {
         let task = task.with_own_connections(&world);
@@ -167,7 +157,7 @@ async fn a_code_that_is_let_go_in_time_is_deleted() {
     };
     world.db.wait_for_blocked("codes.delete_locked").await;
     application.batch_execute("ROLLBACK").await.unwrap();
-    gate.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    held.release().await;
     let result = running.await.unwrap().unwrap();
     assert_eq!((&result["codes_deleted"], &result["codes_kept"]), (&json!(500), &json!(0)));
 }

@@ -230,16 +230,7 @@ async fn a_reference_that_comes_after_the_lock_is_refused() {
     add_orders(&world, "orders", "ON DELETE CASCADE").await;
     let run = world.import_to_end("a.csv", numbered("A", 0..50)).await;
     // The deletion stops at its first code, when all are locked.
-    world
-        .db
-        .exec(
-            "CREATE FUNCTION onceload.pause() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN OLD; END $$;
-             CREATE TRIGGER pause BEFORE DELETE ON onceload.codes FOR EACH ROW EXECUTE FUNCTION onceload.pause()",
-        )
-        .await;
-    let gate = world.db.connect().await;
-    gate.batch_execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    let held = world.hold_deletions("true").await;
     let task = world.start_task(run.job, KEEP).await;
     let running = {
         let task = task.with_own_connections(&world);
@@ -258,7 +249,7 @@ async fn a_reference_that_comes_after_the_lock_is_refused() {
                 AND query LIKE '-- application%'",
         )
         .await;
-    gate.batch_execute("SELECT pg_advisory_unlock(7)").await.unwrap();
+    held.release().await;
     assert_eq!(running.await.unwrap().unwrap()["codes_deleted"], 50);
     let refused = ordering.await.unwrap().unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::FOREIGN_KEY_VIOLATION));
