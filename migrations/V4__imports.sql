@@ -267,6 +267,7 @@ CREATE TABLE onceload.import_chunks (
     both_duplicates     bigint,
     clean               bigint,
     clean_checksum      bigint,
+    production          bigint,
     late_duplicates     bigint,
     marked_at           timestamptz,
     PRIMARY KEY (job_id, chunk_no),

@@ -4,6 +4,7 @@ use crate::http::{receive, request, with_key};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use shared::db::Usage;
 use shared::domain::step::{StepErrorKind, StepResult};
 use shared::lambda::serve::invoke;
 use shared::lambda::{App, Budget};
@@ -74,6 +75,25 @@ impl Call {
 
     pub fn is_request(&self) -> bool {
         self.input.get("method").is_some()
+    }
+
+    /// How the function uses the database, as its `main` says.
+    pub fn usage(&self) -> Usage {
+        Usage::step(match self.function.as_str() {
+            "open-import" => open_import::CONNECTIONS,
+            "load-staging" => load_staging::CONNECTIONS,
+            "mark-duplicates" => mark_duplicates::CONNECTIONS,
+            "validate-import" => validate_import::CONNECTIONS,
+            "insert-codes" => insert_codes::CONNECTIONS,
+            "verify-import" => verify_import::CONNECTIONS,
+            "close-import" => close_import::CONNECTIONS,
+            "rollback-import" => rollback_import::CONNECTIONS,
+            "export-report" => export_report::CONNECTIONS,
+            "sweep-imports" => sweep_imports::CONNECTIONS,
+            "expire-idempotency-keys" => expire_idempotency_keys::CONNECTIONS,
+            "migrate" => migrate::CONNECTIONS,
+            _ => return Usage::http(),
+        })
     }
 
     /// Makes the call as the runtime of Lambda does.

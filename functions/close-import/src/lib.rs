@@ -44,6 +44,9 @@ pub struct Output {
     pub execution: Option<String>,
 }
 
+/// How many connections it holds. The step does one thing at a time.
+pub const CONNECTIONS: usize = 1;
+
 /// The handler.
 pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
     if let (true, Some(job), Some(attempt)) = (input.continued, input.job_id, input.attempt) {

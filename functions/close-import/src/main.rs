@@ -1,6 +1,6 @@
-//! Serves `close-import`. One connection: the step does one thing at a time.
+//! Serves `close-import`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(1, close_import::handle).await
+    shared::lambda::serve_step(close_import::CONNECTIONS, close_import::handle).await
 }

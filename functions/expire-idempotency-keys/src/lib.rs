@@ -39,6 +39,9 @@ enum Old {
     Progress,
 }
 
+/// How many connections to the database it holds. It only deletes.
+pub const CONNECTIONS: usize = 1;
+
 /// The handler. Its input, the schedule's event, says nothing.
 pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> StepResult<Output> {
     let mut connection = app.db.connection().await?;

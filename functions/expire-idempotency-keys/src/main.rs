@@ -1,6 +1,6 @@
-//! Serves `expire-idempotency-keys`. One connection: it only deletes.
+//! Serves `expire-idempotency-keys`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(1, expire_idempotency_keys::handle).await
+    shared::lambda::serve_step(expire_idempotency_keys::CONNECTIONS, expire_idempotency_keys::handle).await
 }

@@ -3,6 +3,7 @@
 //! before it is complete.
 
 mod columns;
+mod lane;
 mod marks;
 mod rejects;
 mod restage;
@@ -49,6 +50,9 @@ pub struct Output {
     /// The same for a person.
     pub message: String,
 }
+
+/// How many connections to the database it holds. Two read, one reports progress.
+pub const CONNECTIONS: usize = 3;
 
 /// The handler.
 pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Value> {

@@ -1,6 +1,6 @@
-//! Serves `export-report`. Two connections: one reads, the other reports progress.
+//! Serves `export-report`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, export_report::handle).await
+    shared::lambda::serve_step(export_report::CONNECTIONS, export_report::handle).await
 }

@@ -14,7 +14,7 @@ use shared::db::staging::again::mark_inserted;
 use shared::db::staging::copy::{CopyBuffer, copy_rows, row_number};
 use shared::db::staging::export::count;
 use shared::db::staging::tables;
-use shared::db::{Connection, Limits, SPLIT, Transaction, within_budget};
+use shared::db::{Limits, SPLIT, Transaction, within_budget};
 use shared::domain::buckets::Splitter;
 use shared::domain::pace::Pace;
 use shared::domain::status::Status;
@@ -27,13 +27,8 @@ use tokio_util::io::StreamReader;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Loads and marks in one transaction: staging is as it was, or as it is now.
-pub(crate) async fn restage(
-    app: &App,
-    connection: &mut Connection,
-    marks: &Marks,
-    watch: &Watch,
-    budget: Budget,
-) -> StepResult<()> {
+pub(crate) async fn restage(app: &App, marks: &Marks, watch: &Watch, budget: Budget) -> StepResult<()> {
+    let mut connection = app.db.connection().await?;
     let mut tx = connection.begin("export.restage", Limits::bulk(budget.left())).await?;
     let locked = lock(&mut tx, marks).await;
     let outcome = match locked {

@@ -35,6 +35,9 @@ pub struct Output {
     pub message: String,
 }
 
+/// How many connections to the database it holds. One inserts, one sorts the next chunk ahead, one reports progress.
+pub const CONNECTIONS: usize = 3;
+
 /// The handler. Called again after its transaction has committed, it returns what it returned the first time.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
     let inserted = insert(&app.db, input, budget.left()).await?;

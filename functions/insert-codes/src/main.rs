@@ -1,6 +1,6 @@
-//! Serves `insert-codes`. Three connections: one inserts, one sorts the next chunk ahead, one reports progress.
+//! Serves `insert-codes`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(3, insert_codes::handle).await
+    shared::lambda::serve_step(insert_codes::CONNECTIONS, insert_codes::handle).await
 }

@@ -34,6 +34,9 @@ pub struct Output {
     pub counts: FileCounts,
 }
 
+/// How many connections to the database it holds. One loads, the other reports progress.
+pub const CONNECTIONS: usize = 2;
+
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
     let mut connection = app.db.connection().await?;

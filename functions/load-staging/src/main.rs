@@ -1,6 +1,6 @@
-//! Serves `load-staging`. Two connections: one loads, the other reports progress.
+//! Serves `load-staging`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, load_staging::handle).await
+    shared::lambda::serve_step(load_staging::CONNECTIONS, load_staging::handle).await
 }

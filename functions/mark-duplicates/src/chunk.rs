@@ -1,11 +1,12 @@
 //! Marks one chunk in one transaction. It may run again, even beside an earlier run that is still alive: the lock on the
 //! chunk's row makes them take turns, and the second finds it marked.
 
+use crate::compare;
 use shared::db::chunks::{self, ChunkState};
 use shared::db::jobs::{self, Job};
 use shared::db::progress::Watch;
 use shared::db::staging::mark::{self as staging, Marked};
-use shared::db::{Database, DbError, Limits, SPLIT, Transaction, within_budget};
+use shared::db::{Database, DbError, DbResult, Limits, SPLIT, Transaction, within_budget};
 use shared::domain::ids::JobId;
 use shared::domain::status::Status;
 use shared::domain::step::{StepError, StepResult};
@@ -62,7 +63,7 @@ async fn mark_under_lock(tx: &Transaction<'_>, job: &Job, number: i32) -> Result
     if state.is_marked() {
         return Ok(read_marked(&state));
     }
-    let marked = match staging::mark(tx, job.id, job.merchant, &state.chunk).await {
+    let marked = match find_marks(tx, job, &state).await {
         Err(error) if error.is_missing_table() => return Err(Stop::StagingLost("a table is gone".into())),
         marked => within_budget(&format!("chunk {number}"), SPLIT, marked)?,
     };
@@ -75,6 +76,14 @@ async fn mark_under_lock(tx: &Transaction<'_>, job: &Job, number: i32) -> Result
     Ok(marked)
 }
 
+/// Marks the chunk here, or in the database where that is better.
+async fn find_marks(tx: &Transaction<'_>, job: &Job, state: &ChunkState) -> DbResult<Marked> {
+    match compare::mark(tx, job.id, job.merchant, &state.chunk, state.staged).await? {
+        Some(marked) => Ok(marked),
+        None => staging::mark(tx, job.id, job.merchant, &state.chunk).await,
+    }
+}
+
 /// What an earlier run recorded.
 fn read_marked(state: &ChunkState) -> Marked {
     Marked {
@@ -84,5 +93,6 @@ fn read_marked(state: &ChunkState) -> Marked {
         both: state.both,
         clean: state.clean,
         clean_checksum: state.clean_checksum,
+        production: state.production,
     }
 }

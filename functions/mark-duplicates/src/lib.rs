@@ -1,7 +1,10 @@
 //! Marks the duplicates of an import: without a chunk it ends loading and plans the chunks, with one it marks that chunk.
 
 mod chunk;
+mod compare;
+mod hash;
 mod plan;
+mod sorted;
 
 use serde::{Deserialize, Serialize};
 use shared::domain::ids::JobId;
@@ -36,6 +39,9 @@ pub enum Output {
         chunks_processed: i32,
     },
 }
+
+/// How many connections to the database it holds. One marks, the other beats.
+pub const CONNECTIONS: usize = 2;
 
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {

@@ -1,6 +1,6 @@
-//! Serves `mark-duplicates`. Two connections: one marks, the other beats.
+//! Serves `mark-duplicates`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, mark_duplicates::handle).await
+    shared::lambda::serve_step(mark_duplicates::CONNECTIONS, mark_duplicates::handle).await
 }

@@ -30,6 +30,9 @@ pub enum Output {
     Adoption(Answer),
 }
 
+/// How many connections to the database it holds. One holds the lock and changes the schema, the other looks.
+pub const CONNECTIONS: usize = 2;
+
 /// The handler.
 pub async fn handle(app: App, input: Option<Input>, budget: Budget) -> StepResult<Output> {
     let db = direct_database(&app)?;

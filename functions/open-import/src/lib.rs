@@ -58,6 +58,9 @@ pub enum Output {
     Nothing { job_id: Option<JobId>, reason: &'static str },
 }
 
+/// How many connections to the database it holds. Its statements are short, and between them it beats.
+pub const CONNECTIONS: usize = 1;
+
 /// The handler.
 pub async fn handle(app: App, input: Input, _budget: Budget) -> StepResult<Output> {
     let job = match start::find_job(&app, &input).await? {

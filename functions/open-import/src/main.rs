@@ -1,6 +1,6 @@
-//! Serves `open-import`. One connection: its statements are short, and between them it beats.
+//! Serves `open-import`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(1, open_import::handle).await
+    shared::lambda::serve_step(open_import::CONNECTIONS, open_import::handle).await
 }

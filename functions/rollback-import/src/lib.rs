@@ -38,6 +38,9 @@ pub struct Output {
     pub files: Vec<KeptFile>,
 }
 
+/// How many connections to the database it holds. One deletes, the other reports progress.
+pub const CONNECTIONS: usize = 2;
+
 /// The handler.
 pub async fn handle(app: App, input: TaskInput, budget: Budget) -> StepResult<Value> {
     if let Some(caught) = &input.error {

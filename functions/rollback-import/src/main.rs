@@ -1,6 +1,6 @@
-//! Serves `rollback-import`. Two connections: one deletes, the other reports progress.
+//! Serves `rollback-import`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, rollback_import::handle).await
+    shared::lambda::serve_step(rollback_import::CONNECTIONS, rollback_import::handle).await
 }

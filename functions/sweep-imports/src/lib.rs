@@ -44,6 +44,9 @@ pub struct Output {
     pub uploads_forgotten: usize,
 }
 
+/// How many connections to the database it holds. The step does one thing at a time.
+pub const CONNECTIONS: usize = 1;
+
 /// The handler. Its input, the schedule's event, is not read.
 pub async fn handle(app: App, _event: serde_json::Value, budget: Budget) -> StepResult<Output> {
     // First, because they may hold a merchant.

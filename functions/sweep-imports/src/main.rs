@@ -1,6 +1,6 @@
-//! Serves `sweep-imports`. One connection: the step does one thing at a time.
+//! Serves `sweep-imports`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(1, sweep_imports::handle).await
+    shared::lambda::serve_step(sweep_imports::CONNECTIONS, sweep_imports::handle).await
 }

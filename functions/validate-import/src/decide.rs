@@ -1,6 +1,5 @@
 //! Adds the chunks up and decides whether an import is valid, and whether too much of it is duplicate.
 
-use crate::recheck::Findings;
 use crate::{MarkTotals, Validation};
 use shared::db::chunks::ChunkState;
 use shared::db::files::ImportFile;
@@ -26,15 +25,15 @@ pub(crate) fn xor_checksums(marked: &[ChunkState]) -> i64 {
     marked.iter().fold(0, |xor, state| xor ^ state.clean_checksum)
 }
 
-/// An import is valid if its rows keep the rules and its chunks hold what its files brought. It is blocked if its options
-/// allow fewer duplicates: then a person must accept them.
+/// An import is valid if its chunks hold what its files brought. It is blocked if its options allow fewer duplicates: then a person
+/// must accept them. `new_duplicates`: clean codes that entered production since the marking.
 pub(crate) fn decide(
     options: &Options,
     mark: MarkTotals,
     loaded: &[ImportFile],
-    findings: Findings,
+    new_duplicates: i64,
 ) -> Validation {
-    let mut errors = findings.errors;
+    let mut errors = Vec::new();
     let staged: i64 = loaded.iter().filter_map(|file| file.counts).map(|counts| counts.staged).sum();
     if staged != mark.total_rows {
         errors.push(format!("the files have {staged} staged rows, the chunks have {}", mark.total_rows));
@@ -45,7 +44,7 @@ pub(crate) fn decide(
         total_clean_codes: mark.clean_count,
         validation_errors: errors.len(),
         errors,
-        new_db_duplicates_found: findings.new_duplicates,
+        new_db_duplicates_found: new_duplicates,
         blocked: exceeds(duplicates, mark.total_rows, options.max_duplicate_ratio),
         approval_stands: false,
         mark,
@@ -72,6 +71,7 @@ pub(crate) mod tests {
             both: 0,
             clean: staged - existing,
             clean_checksum: 1 << number,
+            production: None,
             late: 0,
         }
     }
@@ -93,7 +93,7 @@ pub(crate) mod tests {
 
     fn decide_on(marked: &[ChunkState], loaded: &[ImportFile]) -> Validation {
         let options = Options { max_duplicate_ratio: 0.5, ..Options::default() };
-        decide(&options, add_up(marked), loaded, Findings::default())
+        decide(&options, add_up(marked), loaded, 0)
     }
 
     #[test]
@@ -115,13 +115,9 @@ pub(crate) mod tests {
 
     #[test]
     fn an_import_whose_chunks_hold_more_rows_than_its_files_is_invalid() {
-        let findings = Findings { new_duplicates: 1, errors: vec!["a row breaks a rule".into()] };
-        let validation = decide(&Options::default(), add_up(&[chunk(0, 3, 0)]), &[file(2)], findings);
+        let validation = decide(&Options::default(), add_up(&[chunk(0, 3, 0)]), &[file(2)], 1);
         assert!(!validation.valid);
-        assert_eq!(
-            validation.errors,
-            ["a row breaks a rule", "the files have 2 staged rows, the chunks have 3"]
-        );
-        assert_eq!((validation.validation_errors, validation.new_db_duplicates_found), (2, 1));
+        assert_eq!(validation.errors, ["the files have 2 staged rows, the chunks have 3"]);
+        assert_eq!((validation.validation_errors, validation.new_db_duplicates_found), (1, 1));
     }
 }

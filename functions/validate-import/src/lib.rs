@@ -5,7 +5,7 @@ mod decide;
 mod recheck;
 mod wait;
 
-use recheck::{Findings, Recheck};
+use recheck::Recheck;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use shared::db::chunks::{self, ChunkState};
@@ -68,6 +68,9 @@ pub struct MarkTotals {
     pub chunks_processed: usize,
 }
 
+/// How many connections to the database it holds. Two look at half of the chunks each, one beats.
+pub const CONNECTIONS: usize = 3;
+
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
     let Input { job_id, attempt, task_token, token_order: order } = input;
@@ -87,19 +90,18 @@ async fn validate(db: &Database, job_id: JobId, attempt: i32, time_left: Duratio
     };
     let _watch = Watch::of_step(db, &job, None);
     let found = recheck::recheck(db, &job, &marked, time_left).await;
-    let findings = match within_budget("looking at staging again", SPLIT, found)? {
-        Recheck::Done(findings) => findings,
+    let new = match within_budget("looking at staging again", SPLIT, found)? {
+        Recheck::Done(new) => new,
         Recheck::StagingLost(found) => return Err(jobs::lose_staging(db, job_id, attempt, &found).await),
     };
     let mark = decide::add_up(&marked);
-    if is_too_late(findings.new_duplicates, mark.clean_count) {
-        let new = findings.new_duplicates;
+    if is_too_late(new, mark.clean_count) {
         let found = format!("{new} of {} clean codes are in production by now", mark.clean_count);
         return Err(jobs::mark_again(db, job_id, attempt, &found).await);
     }
     let connection = db.connection().await?;
     let loaded = files::list(&connection, job_id).await?;
-    let validation = decide::decide(&job.options, mark, &loaded, findings);
+    let validation = decide::decide(&job.options, mark, &loaded, new);
     let saved = save(&connection, job_id, attempt, &validation, decide::xor_checksums(&marked)).await?;
     let Some(approval_stands) = saved else { return find_answer(&connection, job_id, attempt).await };
     if !validation.valid {
@@ -143,7 +145,7 @@ async fn find_answer(connection: &Connection, job_id: JobId, attempt: i32) -> St
     }
     let mark = decide::add_up(&chunks::list(connection, &job).await?);
     let loaded = files::list(connection, job_id).await?;
-    let validation = decide::decide(&job.options, mark, &loaded, Findings::default());
+    let validation = decide::decide(&job.options, mark, &loaded, 0);
     Ok(Validation { approval_stands: true, ..validation })
 }
 

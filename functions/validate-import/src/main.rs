@@ -1,6 +1,6 @@
-//! Serves `validate-import`. Three connections: two look at half of the chunks each, one beats.
+//! Serves `validate-import`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(3, validate_import::handle).await
+    shared::lambda::serve_step(validate_import::CONNECTIONS, validate_import::handle).await
 }

@@ -57,6 +57,9 @@ pub struct Verification {
     pub problems: Vec<String>,
 }
 
+/// How many connections to the database it holds. One counts, the other beats.
+pub const CONNECTIONS: usize = 2;
+
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
     let Input { job_id, task_id, error, tidy_up: tidy } = input;

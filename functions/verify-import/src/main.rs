@@ -1,6 +1,6 @@
-//! Serves `verify-import`. Two connections: one counts, the other beats.
+//! Serves `verify-import`.
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    shared::lambda::serve_step(2, verify_import::handle).await
+    shared::lambda::serve_step(verify_import::CONNECTIONS, verify_import::handle).await
 }

@@ -3,7 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use std::marker::PhantomData;
 
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What comes before the first row.
+pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// 2000-01-01 in microseconds since 1970: PostgreSQL's epoch.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
@@ -58,6 +59,11 @@ impl<R> BinaryBuffer<R> {
         self.bytes.put_i32(-1);
     }
 
+    pub(super) fn put_i16(&mut self, value: i16) {
+        self.bytes.put_i32(2);
+        self.bytes.put_i16(value);
+    }
+
     pub(super) fn put_i32(&mut self, value: Option<i32>) {
         match value {
             Some(value) => {
@@ -81,6 +87,12 @@ impl<R> BinaryBuffer<R> {
     /// `timestamptz`, from microseconds since 1970.
     pub(super) fn put_time(&mut self, micros: Option<i64>) {
         self.put_i64(micros.map(|micros| micros - POSTGRES_EPOCH_MICROS));
+    }
+
+    /// `tid`: the block and the row's place in it.
+    pub(super) fn put_tid(&mut self, place: Place) {
+        self.bytes.put_i32(6);
+        self.bytes.put_slice(&place.0);
     }
 
     pub(super) fn put_text(&mut self, value: Option<&str>) {
@@ -118,5 +130,43 @@ impl<R> BinaryBuffer<R> {
         for digit in digits {
             out.put_i16(i16::try_from(*digit).unwrap_or(0));
         }
+    }
+}
+
+/// Where a row lies in its table: a `tid` as the server sends it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place([u8; 6]);
+
+/// The values of one row, in the order of its columns.
+#[derive(Debug)]
+pub(super) struct Values<'a>(&'a [u8]);
+
+impl<'a> Values<'a> {
+    /// Whether a message has a row: the trailer has -1 for the number of columns.
+    pub(super) fn has_row(message: &[u8]) -> bool {
+        message.first_chunk().is_some_and(|columns| i16::from_be_bytes(*columns) >= 0)
+    }
+
+    /// Those of a message that has a row.
+    pub(super) fn of_row(message: &'a [u8]) -> Self {
+        Self(message.get(2..).unwrap_or_default())
+    }
+
+    /// The bytes of the next value; `None`: it is NULL, or there is none.
+    pub(super) fn take(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        let value = usize::try_from(i32::from_be_bytes(*length)).ok().and_then(|length| rest.get(..length));
+        self.0 = rest.get(value.map_or(0, <[u8]>::len)..)?;
+        value
+    }
+
+    /// A `bigint`.
+    pub(super) fn take_i64(&mut self) -> Option<i64> {
+        Some(i64::from_be_bytes(self.take()?.try_into().ok()?))
+    }
+
+    /// A `tid`.
+    pub(super) fn take_tid(&mut self) -> Option<Place> {
+        Some(Place(self.take()?.try_into().ok()?))
     }
 }

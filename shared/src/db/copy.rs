@@ -1,10 +1,11 @@
 //! COPY: only inside a transaction, its statement gone before the transaction ends.
 
+use super::binary::{HEADER, Values};
 use super::connection::{Flight, Session};
 use super::error::{DbError, DbResult};
 use super::transaction::Transaction;
-use bytes::Bytes;
-use futures_util::{SinkExt, Stream, StreamExt};
+use bytes::{Buf, Bytes};
+use futures_util::{FutureExt, SinkExt, Stream, StreamExt};
 use std::pin::{Pin, pin};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
@@ -47,7 +48,11 @@ impl<'a, T, S: Stream<Item = Result<T, Error>>> CopyOut<'a, S> {
 
     /// The next part.
     pub async fn next(&mut self) -> DbResult<Option<T>> {
-        let part = self.tx.link().wait_for_part(self.operation, self.stream.next()).await?;
+        // Most parts are here already: no clock is set for them.
+        let part = match self.stream.next().now_or_never() {
+            Some(part) => part,
+            None => self.tx.link().wait_for_part(self.operation, self.stream.next()).await?,
+        };
         land_at_end(self.operation, part, &mut self.flight)
     }
 }
@@ -80,6 +85,41 @@ impl<'a> BinaryRows<'a> {
     ) -> DbResult<BinaryRows<'a>> {
         let stream = BinaryCopyOutStream::new(copy_out(tx, operation, sql).await?, types);
         Ok(Self::new(tx, operation, stream))
+    }
+}
+
+/// Rows in PostgreSQL's binary format, value by value, without a copy of them.
+pub(super) struct Tuples<'a> {
+    parts: CopyOut<'a, CopyOutStream>,
+    part: Bytes,
+    begun: bool,
+}
+
+impl<'a> Tuples<'a> {
+    /// Begins to read what a COPY with FORMAT binary sends.
+    pub(super) async fn read(
+        tx: &'a Transaction<'_>,
+        operation: &'static str,
+        sql: &str,
+    ) -> DbResult<Tuples<'a>> {
+        let parts = CopyOut::new(tx, operation, copy_out(tx, operation, sql).await?);
+        Ok(Self { parts, part: Bytes::new(), begun: false })
+    }
+
+    /// The values of the next row.
+    pub(super) async fn next(&mut self) -> DbResult<Option<Values<'_>>> {
+        loop {
+            let Some(mut part) = self.parts.next().await? else { return Ok(None) };
+            // The header comes with the first row or, if there is none, with the trailer.
+            if !std::mem::replace(&mut self.begun, true) {
+                part.advance(HEADER.len().min(part.len()));
+            }
+            self.part = part;
+            if Values::has_row(&self.part) {
+                break;
+            }
+        }
+        Ok(Some(Values::of_row(&self.part)))
     }
 }
 

@@ -13,8 +13,8 @@ async fn main() -> ExitCode {
     let (Some(function), Some(input)) = (arguments.next(), arguments.next()) else {
         return ExitCode::from(2);
     };
-    let app = App::from_env(shared::db::Usage::step(2)).await.expect("the environment of a function");
     let call = Call::step(&function, serde_json::from_str(&input).expect("JSON"));
+    let app = App::from_env(call.usage()).await.expect("the environment of a function");
     let answer = call.make(app, Budget::of(Duration::from_secs(890))).await;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();

@@ -145,7 +145,7 @@ impl Prepared {
                 let usage = Usage { connections: 2, patience: Duration::from_millis(500) };
                 Some(place.make(&self.call, &wire, usage, Duration::from_secs(3)).await?)
             }
-            _ => Some(place.make(&self.call, &wire, usage(&self.call), LONG).await?),
+            _ => Some(place.make(&self.call, &wire, self.call.usage(), LONG).await?),
         };
         let (was_hit, asked) = (wire.was_hit() || place.s3.has_failed_request(), wire.asked());
         let s3_requests = place.s3.count_requests();
@@ -170,7 +170,7 @@ impl Prepared {
         }
         if self.subject.is_scheduled {
             place.wait_until_nothing_is_open().await;
-            place.make(&self.call, &wire, usage(&self.call), LONG).await?;
+            place.make(&self.call, &wire, self.call.usage(), LONG).await?;
         }
         drop(wire);
         place.wait_until_nothing_is_open().await;
@@ -183,7 +183,7 @@ impl Prepared {
     async fn repeat(&self, place: &Place, wire: &Wire) -> Result<Answer, String> {
         let began = Instant::now();
         loop {
-            let answer = place.make(&self.call, wire, usage(&self.call), LONG).await?;
+            let answer = place.make(&self.call, wire, self.call.usage(), LONG).await?;
             if !answer.is_to_be_repeated() || began.elapsed() > wait::PATIENCE {
                 return Ok(answer);
             }
@@ -212,18 +212,6 @@ impl Prepared {
 const PAUSE: Duration = Duration::from_millis(200);
 /// The budget of a function.
 const LONG: Duration = Duration::from_secs(890);
-
-/// How the function that is called uses the database, as its `main` says.
-fn usage(call: &Call) -> Usage {
-    if call.is_request() {
-        return Usage::http();
-    }
-    Usage::step(match call.function.as_str() {
-        "insert-codes" | "validate-import" => 3,
-        "load-staging" | "mark-duplicates" | "verify-import" | "rollback-import" | "export-report" => 2,
-        _ => 1,
-    })
-}
 
 /// A copy of the prepared state.
 struct Place {

@@ -59,6 +59,7 @@ mod staging {
     mod lost;
 }
 mod mark {
+    mod both_ways;
     mod oversized_bucket;
 }
 mod decide {

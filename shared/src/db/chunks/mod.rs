@@ -47,6 +47,8 @@ pub struct ChunkState {
     pub clean: i64,
     /// xor of the hashes of the clean codes.
     pub clean_checksum: i64,
+    /// Codes of production in its range when it was marked, where they were all read.
+    pub production: Option<i64>,
     /// Clean codes that were in production when they were inserted.
     pub late: i64,
 }
@@ -78,6 +80,7 @@ impl ChunkState {
             both: count("both_duplicates"),
             clean: count("clean"),
             clean_checksum: count("clean_checksum"),
+            production: row.get("production"),
             late: count("late_duplicates"),
         })
     }
@@ -118,8 +121,8 @@ pub async fn replace(on: &dyn Session, job: JobId, planned: &[(Chunk, i64)]) -> 
 
 /// Keeps what marking one chunk found.
 pub async fn record_marked(on: &dyn Session, job: JobId, number: i32, marked: &Marked) -> DbResult<()> {
-    let Marked { internal, existing, both, clean, clean_checksum, .. } = marked;
-    MARKED.run_one(on, &[&job, &number, internal, existing, both, clean, clean_checksum]).await
+    let Marked { internal, existing, both, clean, clean_checksum, production, .. } = marked;
+    MARKED.run_one(on, &[&job, &number, internal, existing, both, clean, clean_checksum, production]).await
 }
 
 /// Keeps how many clean codes of a chunk were in production when it was inserted.

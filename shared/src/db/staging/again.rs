@@ -23,7 +23,7 @@ pub async fn mark_inserted(
     let production = slice_of_production(&chunk.range, &mut binds);
     let flagged = format!(
         "flagged AS MATERIALIZED (
-    SELECT b.row_number, hashtextextended(b.code, 0) AS hash,
+    SELECT b.row_number, b.ctid AS place, hashtextextended(b.code, 0) AS hash,
            (CASE WHEN row_number() OVER (PARTITION BY b.code ORDER BY b.row_number) > 1 THEN {INTERNAL} ELSE 0 END
             | CASE WHEN c.code IS NULL THEN {EXISTING} ELSE 0 END)::smallint AS flags
       FROM {table} b

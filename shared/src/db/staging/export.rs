@@ -83,10 +83,17 @@ pub async fn count(on: &dyn Session, bucket: Bucket<'_>) -> DbResult<(i64, i64)>
 
 /// What was not inserted, with the reason, in order of the rows' places in the files. Lines of CSV without a header.
 pub async fn copy_duplicates<'a>(tx: &'a Transaction<'_>, bucket: Bucket<'_>) -> DbResult<Lines<'a>> {
+    // Each row is fetched from where it lies: half the time of a hash of the whole bucket and a sort of what it gives.
+    tx.run(
+        "export.by_place",
+        "-- export.by_place\nSET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+    )
+    .await?;
     let sql = format!(
         "-- export.duplicates
 COPY (SELECT {}, (d.flags & {INTERNAL} > 0)::text, (d.flags & {EXISTING} > 0)::text, {}
-        FROM ({}) d JOIN {} b ON b.row_number = d.row_number ORDER BY b.row_number) TO STDOUT WITH (FORMAT csv)",
+        FROM (SELECT * FROM ({}) d ORDER BY row_number) d JOIN {} b ON b.ctid = d.place AND b.row_number = d.row_number
+       ORDER BY d.row_number) TO STDOUT WITH (FORMAT csv)",
         select_fields("b", bucket.merchant),
         name_kind("d.flags"),
         bucket.select_duplicates(),

@@ -102,7 +102,7 @@ pub async fn insert_around(
     columns: &[Fillable],
 ) -> DbResult<InsertedAround> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant, &job];
-    let rows = select_clean(job, chunk, "b.*", &mut binds);
+    let rows = select_clean(job, chunk, "b.*, b.ctid AS place", &mut binds);
     let Filled { targets, values } = Filled::of(columns);
     let side = side_table(job, chunk.number);
     let statement = Composed {
@@ -117,9 +117,9 @@ WITH clean AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING {CODE} AS code
 ), late AS (
-    SELECT b.row_number, b.code FROM clean b WHERE NOT EXISTS (SELECT FROM inserted i WHERE i.code = b.code)
+    SELECT b.row_number, b.place, b.code FROM clean b WHERE NOT EXISTS (SELECT FROM inserted i WHERE i.code = b.code)
 ), recorded AS (
-    INSERT INTO {side} SELECT row_number, {LATE} FROM late
+    INSERT INTO {side} (row_number, place, flags) SELECT row_number, place, {LATE} FROM late
 )
 SELECT (SELECT count(*) FROM inserted) AS inserted, count(*) AS late,
        coalesce(bit_xor(hashtextextended(code, 0)), 0) AS late_checksum

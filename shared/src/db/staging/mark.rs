@@ -35,7 +35,7 @@ pub(super) fn slice_of_production<'a>(range: &'a Range, binds: &mut Vec<&'a dyn 
 }
 
 /// What marking one chunk found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marked {
     /// Rows of the chunk.
     pub rows: i64,
@@ -49,9 +49,11 @@ pub struct Marked {
     pub clean: i64,
     /// xor of `hashtextextended(code, 0)` of the clean codes: free of order.
     pub clean_checksum: i64,
+    /// Codes of production in the range of the chunk, where they were all read.
+    pub production: Option<i64>,
 }
 
-/// Makes the chunk's side table anew and writes its duplicates.
+/// Marks a chunk in the database: makes its side table anew and writes its duplicates.
 pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk: &Chunk) -> DbResult<Marked> {
     create_side(tx, job, chunk.number).await?;
     let (table, side) = (bucket_table(job, chunk.bucket), side_table(job, chunk.number));
@@ -60,11 +62,11 @@ pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk:
     let production = slice_of_production(&chunk.range, &mut binds);
     let flagged = format!(
         "seen AS (
-    SELECT b.row_number, b.code,
+    SELECT b.row_number, b.ctid AS place, b.code,
            CASE WHEN row_number() OVER (PARTITION BY b.code ORDER BY b.row_number) > 1 THEN {INTERNAL} ELSE 0 END AS internal
       FROM {table} b WHERE true{staged_bounds}
 ), flagged AS MATERIALIZED (
-    SELECT s.row_number, (s.internal | CASE WHEN c.code IS NULL THEN 0 ELSE {EXISTING} END)::smallint AS flags,
+    SELECT s.row_number, s.place, (s.internal | CASE WHEN c.code IS NULL THEN 0 ELSE {EXISTING} END)::smallint AS flags,
            hashtextextended(s.code, 0) AS hash
       FROM seen s LEFT JOIN ({production}) c ON c.code = s.code
 )"
@@ -72,7 +74,7 @@ pub async fn mark(tx: &Transaction<'_>, job: JobId, merchant: MerchantId, chunk:
     write_marks(tx, "staging.mark", &flagged, &binds, &side).await
 }
 
-/// Writes the marks of `flagged`, a common table expression of row_number, flags and hash, into the chunk's side table, and adds
+/// Writes the marks of `flagged`, a common table expression of row_number, place, flags and hash, into the chunk's side table, and adds
 /// them up.
 pub(super) async fn write_marks(
     tx: &Transaction<'_>,
@@ -86,7 +88,7 @@ pub(super) async fn write_marks(
         sql: format!(
             "-- {name}
 WITH {flagged}, marked AS (
-    INSERT INTO {side} SELECT row_number, flags FROM flagged WHERE flags > 0
+    INSERT INTO {side} (row_number, place, flags) SELECT row_number, place, flags FROM flagged WHERE flags > 0
 )
 SELECT count(*) AS rows, count(*) FILTER (WHERE flags & {INTERNAL} > 0) AS internal,
        count(*) FILTER (WHERE flags & {EXISTING} > 0) AS existing,
@@ -105,47 +107,54 @@ SELECT count(*) AS rows, count(*) FILTER (WHERE flags & {INTERNAL} > 0) AS inter
         both: row.get("both"),
         clean: row.get("clean"),
         clean_checksum: row.get("clean_checksum"),
+        production: None,
     })
 }
 
-/// What looking at a marked chunk again found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rechecked {
-    /// Rows of the chunk.
-    pub rows: i64,
-    /// Rows that break a rule which the loader enforced: 0, unless somebody changed staging.
-    pub invalid: i64,
-    /// Rows whose code is in production now.
-    pub existing: i64,
+/// How many rows a chunk has.
+pub async fn count_rows(on: &dyn Session, job: JobId, chunk: &Chunk) -> DbResult<i64> {
+    let mut binds = Vec::new();
+    let bounds = staged_bounds(chunk, &mut binds);
+    let statement = Composed {
+        name: "staging.count_rows",
+        sql: format!(
+            "-- staging.count_rows\nSELECT count(*) AS rows FROM {} b WHERE true{bounds}",
+            bucket_table(job, chunk.bucket)
+        ),
+    };
+    Ok(statement.one(on, &binds).await?.get("rows"))
 }
 
-/// Looks at a marked chunk again.
-pub async fn recheck(
+/// How many codes the merchant has in production within the range of a chunk.
+pub async fn count_production(on: &dyn Session, merchant: MerchantId, chunk: &Chunk) -> DbResult<i64> {
+    let mut binds: Vec<&dyn Bind> = vec![&merchant];
+    let production = slice_of_production(&chunk.range, &mut binds);
+    let statement = Composed {
+        name: "staging.count_production",
+        sql: format!("-- staging.count_production\nSELECT count(*) AS codes FROM ({production}) c"),
+    };
+    Ok(statement.one(on, &binds).await?.get("codes"))
+}
+
+/// How many rows of a chunk have a code that is in production.
+pub async fn count_existing(
     on: &dyn Session,
     job: JobId,
     merchant: MerchantId,
     chunk: &Chunk,
-) -> DbResult<Rechecked> {
-    let table = bucket_table(job, chunk.bucket);
+) -> DbResult<i64> {
     let mut binds: Vec<&dyn Bind> = vec![&merchant];
-    let staged_bounds = staged_bounds(chunk, &mut binds);
-    let in_bucket = bounds(&chunk.range, "b.code", &mut binds);
+    let bounds = staged_bounds(chunk, &mut binds);
     let production = slice_of_production(&chunk.range, &mut binds);
     let statement = Composed {
-        name: "staging.recheck",
+        name: "staging.count_existing",
         sql: format!(
-            "-- staging.recheck
-SELECT count(*) AS rows,
-       count(*) FILTER (WHERE octet_length(b.code) NOT BETWEEN 1 AND 255 OR NOT (true{in_bucket})
-                           OR octet_length(b.serial) > 255 OR octet_length(b.sku) > 255
-                           OR octet_length(b.sku_name) > 255 OR octet_length(b.batch_code) > 255) AS invalid,
-       count(c.code) AS existing
-  FROM {table} b LEFT JOIN ({production}) c ON c.code = b.code
- WHERE true{staged_bounds}"
+            "-- staging.count_existing
+SELECT count(*) AS existing FROM {} b JOIN ({production}) c ON c.code = b.code WHERE true{bounds}",
+            bucket_table(job, chunk.bucket)
         ),
     };
-    let row = statement.one(on, &binds).await?;
-    Ok(Rechecked { rows: row.get("rows"), invalid: row.get("invalid"), existing: row.get("existing") })
+    Ok(statement.one(on, &binds).await?.get("existing"))
 }
 
 /// Points that cut a bucket into at most `parts`, from a sample of its rows, and how many rows each part holds. `range`:

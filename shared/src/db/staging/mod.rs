@@ -5,6 +5,7 @@
 //! index. Names come from UUIDs and numbers, never from input.
 
 pub mod again;
+pub mod compare;
 pub mod copy;
 pub mod export;
 pub mod insert;

@@ -84,7 +84,8 @@ pub(super) async fn create_side(tx: &Transaction<'_>, job: JobId, chunk: i32) ->
     let side = side_table(job, chunk);
     let sql = format!(
         "-- staging.create_side\nDROP TABLE IF EXISTS {side}; \
-         CREATE UNLOGGED TABLE {side} (row_number bigint NOT NULL, flags smallint NOT NULL) WITH (autovacuum_enabled = off)"
+         CREATE UNLOGGED TABLE {side} (row_number bigint NOT NULL, place tid NOT NULL, flags smallint NOT NULL) \
+         WITH (autovacuum_enabled = off)"
     );
     tx.run("staging.create_side", &sql).await
 }

@@ -4,6 +4,7 @@
 use crate::Outcome;
 use crate::template::Template;
 use nix::sys::resource::{Resource, setrlimit};
+use onceload_tests::call::Call;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared::lambda::{App, Budget};
@@ -28,7 +29,7 @@ pub(crate) async fn serve() -> Outcome<()> {
     let function = std::env::var(FUNCTION)?;
     let memory = std::env::var(MEMORY)?.parse()?;
     setrlimit(Resource::RLIMIT_DATA, memory, memory)?;
-    let app = App::from_env(shared::db::Usage::step(2)).await?;
+    let app = App::from_env(Call::step(&function, Value::Null).usage()).await?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut out = tokio::io::stdout();
     while let Some(line) = lines.next_line().await? {

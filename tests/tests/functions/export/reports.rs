@@ -62,7 +62,7 @@ async fn duplicates_and_report_state_what_became_of_each_row() {
         .db
         .exec(&format!(
             "DELETE FROM onceload.codes WHERE code = 'LATE';
-             INSERT INTO onceload_staging.d_{hex}_00 SELECT row_number, 4 FROM onceload_staging.b_{hex}_00 WHERE code = 'LATE';
+             INSERT INTO onceload_staging.d_{hex}_00 SELECT row_number, ctid, 4 FROM onceload_staging.b_{hex}_00 WHERE code = 'LATE';
              UPDATE onceload.import_chunks SET late_duplicates = 1;
              UPDATE onceload.codes_import_jobs SET late_duplicates = 1, codes_inserted = 4"
         ))

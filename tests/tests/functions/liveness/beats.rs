@@ -32,8 +32,8 @@ async fn an_import_beats_while_its_chunks_are_planned_marked_and_validated_and_i
     let bucket = world.first_bucket(run.job).await;
     for (state, table, statement) in [
         (State::PlanChunks, "onceload.import_files", "files.list"),
-        (State::MarkDuplicates, bucket.as_str(), "staging.mark"),
-        (State::Validate, &bucket, "staging.recheck"),
+        (State::MarkDuplicates, bucket.as_str(), "staging.read"),
+        (State::Validate, &bucket, "staging.count_rows"),
         (State::InsertCodes, &bucket, "staging.insert"),
         (State::Verify, "onceload.codes", "codes.verify"),
     ] {
