@@ -62,7 +62,7 @@ async fn staging_that_cannot_be_made_as_it_was_fails_the_export() {
         ("UPDATE onceload.codes SET import_job_id = NULL WHERE code = 'Z'", "no longer in production"),
         (
             "UPDATE onceload.codes_import_jobs SET late_duplicates = 1, codes_inserted = codes_inserted - 1",
-            "bucket 0 gave 0 rows",
+            " gave 0 rows",
         ),
     ] {
         let world = World::new().await;
