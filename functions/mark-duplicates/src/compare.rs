@@ -10,9 +10,10 @@ use shared::domain::buckets::Chunk;
 use shared::domain::ids::{JobId, MerchantId};
 use std::cmp::Ordering;
 
-/// A chunk is looked up in production code by code, by the database, where production has this many times as many codes in its range:
-/// then reading them all is slower.
-const SPARSE: i64 = 8;
+/// Where production has more than this many times as many codes in the range of a chunk, the database looks the codes of the chunk up
+/// one by one. Against 4 million, reading them all took 0.9 s. The database took 0.26 s for a chunk of 50,000 rows, for which it chose
+/// look-ups, and 2.1 s for one of 100,000, for which it did not.
+const SPARSE: i64 = 40;
 
 /// Marks a chunk of so many rows. `None`: the database does it better, because production is much larger or the chunk too large for
 /// our memory.
