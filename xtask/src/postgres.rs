@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::User;
 use serde::{Deserialize, Serialize};
 
-pub use self::binaries::Binaries;
+pub use self::binaries::{Binaries, find_psql};
 pub use self::pooler::Pooler;
 use crate::process::{self, Identity};
 use crate::{Context, Error, Result, interrupt};
@@ -143,9 +143,14 @@ impl Postgres {
         format!("postgres://{role}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
+    /// The psql that goes with the server.
+    pub fn psql(&self) -> PathBuf {
+        find_psql(&self.bin).unwrap_or_else(|| "psql".into())
+    }
+
     /// Runs SQL as `role` on `database` and returns the rows as psql prints them, with `|` between the fields.
     pub fn sql(&self, role: &str, database: &str, sql: &str) -> Result<String> {
-        let mut psql = Command::new(self.bin.join("psql"));
+        let mut psql = Command::new(self.psql());
         psql.args([
             "-X",
             "-q",
