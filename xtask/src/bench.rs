@@ -1,11 +1,13 @@
 //! `cargo xtask bench`: runs the benchmark on a private PostgreSQL with more memory and log space than the tests have.
 
 mod cold;
+mod pgloader;
 
 use std::process::Stdio;
 
 use clap::Args;
 
+pub use self::pgloader::find_pgloader;
 use crate::postgres::{ROLE, Settings};
 use crate::{Result, process, project, stack};
 
