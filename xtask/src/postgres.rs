@@ -44,14 +44,14 @@ impl Settings {
         settings
     }
 
-    /// The settings of the benchmark: durable, with memory and log space for millions of rows.
-    pub fn bench() -> Self {
+    /// The settings of the benchmark: durable, with memory and with log space of so many GB.
+    pub fn bench(log: u64) -> Self {
         let quarter = memory_megabytes().map_or(1024, |all| all / 4);
         Self(vec![
             ("shared_buffers", format!("{}MB", quarter.min(4096))),
-            ("max_wal_size", "16GB".into()),
+            ("max_wal_size", format!("{log}GB")),
             // The server reuses log segments, as after a long run, instead of creating them.
-            ("min_wal_size", "8GB".into()),
+            ("min_wal_size", format!("{}GB", log / 2)),
             ("checkpoint_timeout", "15min".into()),
         ])
     }

@@ -30,6 +30,8 @@ pub(crate) struct Setup<'a> {
     pub streams: usize,
     /// What is measured beside the import itself.
     pub parts: &'a [Part],
+    /// Another run will read the files, too.
+    pub keeps_files: bool,
 }
 
 /// The readers' times before the insert, over so long.
@@ -46,7 +48,7 @@ pub(crate) async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
     let s3 = TestS3::start().await;
     batch.put(&s3);
     let environment = environment(&bench, &s3.endpoint);
-    let mut import = Import { setup, environment, measured: Measured::new(bench), limits: Limits::new() };
+    let mut import = Import { setup, s3, environment, measured: Measured::new(bench), limits: Limits::new() };
     import.adopt(production_before).await?;
 
     let (job, attempt, chunks) = import.stage().await?;
@@ -59,7 +61,7 @@ pub(crate) async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
     equal("inserted codes", &json!(inserted), batch.expected.clean)?;
     let parts = import.export(&operator, job).await?;
     import.undo(&operator, job).await?;
-    let Import { measured, limits, .. } = import;
+    let Import { s3, measured, limits, .. } = import;
     setup.server.drop(Bench::DATABASE).await?;
     let Measured { stages, invocations, .. } = measured;
     Ok(Run {
@@ -88,6 +90,7 @@ fn environment(bench: &Bench, s3_url: &str) -> Vec<(&'static str, String)> {
 
 struct Import<'a> {
     setup: &'a Setup<'a>,
+    s3: TestS3,
     environment: Vec<(&'static str, String)>,
     measured: Measured,
     limits: Limits,
@@ -141,6 +144,9 @@ impl Import<'_> {
         let peak = self.retire(workers);
         self.measured.end(watch, staged, peak).await?;
 
+        if !self.setup.keeps_files {
+            batch.remove(&self.s3)?;
+        }
         let mut workers = self.workers("mark-duplicates")?;
         let watch = self.measured.begin("mark").await?;
         let plan = workers[0].invoke(&json!({ "job_id": job, "attempt": attempt })).await?;

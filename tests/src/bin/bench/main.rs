@@ -27,6 +27,7 @@ mod production;
 mod readers;
 mod report;
 mod run;
+mod space;
 mod targets;
 mod template;
 mod transitions;

@@ -12,11 +12,13 @@ use crate::plain::PlainFile;
 use crate::plot::{self, Size};
 use crate::production::Production;
 use crate::report::{Parts, Report, middle};
+use crate::space::{self, Sized};
 use crate::template::Template;
 use crate::{Outcome, Part};
 use serde_json::json;
 use std::path::PathBuf;
 use xtask::bench::find_pgloader;
+use xtask::generate::Plan;
 use xtask::project;
 
 /// The full-size workload.
@@ -48,6 +50,13 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
     println!("{machine}");
     // Now, so that nobody finds out later that it can't be had.
     let pgloader = options.wants(Part::Peer).then(|| find_pgloader().map_err(|error| error.to_string()));
+    let sized = Sized {
+        plan: &Plan::workload_of(options.rows),
+        is_adopted: options.production.adoption.is_some(),
+        has_limit: options.wants(Part::Limit),
+        keeps_files: options.runs > 1,
+    };
+    space::check(&server, &sized).await?;
     let batch = Batch::generate(options.rows)?;
     let setup = Setup {
         server: &server,
@@ -56,6 +65,7 @@ pub(crate) async fn run(options: &Options) -> Outcome<()> {
         batch: &batch,
         streams: options.streams,
         parts: &options.parts,
+        keeps_files: sized.keeps_files,
     };
     let mut runs = Vec::new();
     for n in 1..=options.runs {
@@ -118,6 +128,7 @@ pub(crate) async fn scale(sizes: Option<Vec<u64>>, streams: usize, publish: bool
             batch: &batch,
             streams,
             parts: &[],
+            keeps_files: false,
         };
         let run = import::measure(&setup).await?;
         let stages: Vec<(&'static str, f64)> = run.stages.iter().map(|it| (it.stage, it.seconds)).collect();
