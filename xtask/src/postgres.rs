@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::User;
 use serde::{Deserialize, Serialize};
 
-pub use self::binaries::Binaries;
+pub use self::binaries::{Binaries, find_psql};
 pub use self::pooler::Pooler;
 use crate::process::{self, Identity};
 use crate::{Context, Error, Result, interrupt};
@@ -44,14 +44,14 @@ impl Settings {
         settings
     }
 
-    /// The settings of the benchmark: durable, with memory and log space for millions of rows.
-    pub fn bench() -> Self {
+    /// The settings of the benchmark: durable, with memory and with log space of so many GB.
+    pub fn bench(log: u64) -> Self {
         let quarter = memory_megabytes().map_or(1024, |all| all / 4);
         Self(vec![
             ("shared_buffers", format!("{}MB", quarter.min(4096))),
-            ("max_wal_size", "16GB".into()),
+            ("max_wal_size", format!("{log}GB")),
             // The server reuses log segments, as after a long run, instead of creating them.
-            ("min_wal_size", "8GB".into()),
+            ("min_wal_size", format!("{}GB", log / 2)),
             ("checkpoint_timeout", "15min".into()),
         ])
     }
@@ -143,9 +143,14 @@ impl Postgres {
         format!("postgres://{role}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
+    /// The psql that goes with the server.
+    pub fn psql(&self) -> PathBuf {
+        find_psql(&self.bin).unwrap_or_else(|| "psql".into())
+    }
+
     /// Runs SQL as `role` on `database` and returns the rows as psql prints them, with `|` between the fields.
     pub fn sql(&self, role: &str, database: &str, sql: &str) -> Result<String> {
-        let mut psql = Command::new(self.bin.join("psql"));
+        let mut psql = Command::new(self.psql());
         psql.args([
             "-X",
             "-q",

@@ -51,9 +51,9 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The psql of the server's installation.
+    /// The psql that goes with the server.
     pub fn psql(&self) -> PathBuf {
-        self.postgres.bin.join("psql")
+        self.postgres.psql()
     }
 
     /// The executable of the AWS command line.

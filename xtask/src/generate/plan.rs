@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn scaled_workloads_keep_their_shares() {
-        for rows in [100, 1_000, 1_500_000, 7_760_205] {
+        for rows in [100, 1_000, 1_500_000, 7_760_205, 21_340_000, 50_000_000] {
             let plan = Plan::workload_of(rows);
             assert_eq!(plan.check(), Ok(()), "{rows} rows");
             let near = |part: u64, whole: u64| {

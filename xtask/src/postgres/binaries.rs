@@ -64,10 +64,18 @@ fn candidates() -> Vec<PathBuf> {
     all
 }
 
+/// The psql beside a server's programs, or else the one in PATH: some installations have none of their own.
+pub fn find_psql(bin: &Path) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&path));
+    directories.map(|directory| directory.join("psql")).find(|program| program.is_file())
+}
+
 fn inspect(bin: &Path) -> Option<Binaries> {
-    if !["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).is_file()) {
+    if !["initdb", "postgres"].iter().all(|program| bin.join(program).is_file()) {
         return None;
     }
+    find_psql(bin)?;
     let output = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
     Some(Binaries { bin: bin.to_path_buf(), major: major_of(&String::from_utf8_lossy(&output.stdout))? })
 }

@@ -86,7 +86,7 @@ impl Pooler {
     }
 
     fn is_ready(&self, server: &Postgres) -> bool {
-        let mut psql = Command::new(server.bin.join("psql"));
+        let mut psql = Command::new(server.psql());
         psql.args(["-X", "-q", "-c", "SELECT 1", &self.url()]).stdin(Stdio::null());
         psql.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }

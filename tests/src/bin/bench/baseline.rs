@@ -4,14 +4,13 @@
 //! records filled up, which psql can't do and which is not in the times: in the old way's favour. So is an ANALYZE
 //! after loading. Server settings are the same as ours; the sessions have none of their own, as it was.
 
-mod files;
 mod sql;
 
 use crate::Outcome;
 use crate::batch::Batch;
 use crate::database::{self, Server, number, text};
+use crate::plain::PlainFile;
 use crate::report::{Stage, say};
-use files::PlainFile;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -53,7 +52,7 @@ impl Baseline {
         );
         for stage in &self.stages {
             println!(
-                "{:<10} {:>12} {:>9.2} {:>12.0} {:>20} {:>19.0}",
+                "{:<10} {:>12} {:>9.2} {:>12.0} {:>31} {:>19.0}",
                 stage.stage,
                 grouped(stage.rows),
                 stage.seconds,
@@ -66,14 +65,8 @@ impl Baseline {
 }
 
 /// The old way's import of a batch, with the counts compared.
-pub(crate) async fn measure(server: &Server, batch: &Batch) -> Outcome<Baseline> {
+pub(crate) async fn measure(server: &Server, batch: &Batch, plain: &[PlainFile]) -> Outcome<Baseline> {
     let expected = &batch.expected;
-    say(&format!("The old way: unpacking {} files", expected.files.len()));
-    let plain: Vec<PlainFile> = expected
-        .files
-        .iter()
-        .map(|file| PlainFile::of(&batch.directory.join(&file.name)))
-        .collect::<Outcome<_>>()?;
     server.create(DATABASE).await?;
     let mut admin = server.administer(DATABASE).await?;
     let collation = collation(&admin).await?;
@@ -88,7 +81,7 @@ pub(crate) async fn measure(server: &Server, batch: &Batch) -> Outcome<Baseline>
     let production_before = number(&admin, "SELECT count(*) FROM codes").await?;
     let mut old = Old { psql: Psql::of(server)?, admin, stages: Vec::new() };
 
-    old.load(&plain, expected).await?;
+    old.load(plain, expected).await?;
     let found = old.stage("mark", expected.staged, &sql::mark(expected.staged)).await?;
     old.compare(expected, &found).await?;
     let found = old.stage("validate", expected.staged, sql::VALIDATE).await?;
@@ -201,7 +194,7 @@ impl Psql {
     fn of(server: &Server) -> Outcome<Self> {
         let bin = std::env::var("ONCELOAD_TEST_PG_BIN").map_err(|_| "run `cargo xtask bench`")?;
         Ok(Self {
-            program: Path::new(&bin).join("psql"),
+            program: xtask::postgres::find_psql(Path::new(&bin)).ok_or("the old way needs psql")?,
             port: server.port.to_string(),
             user: server.administrator.clone(),
             password: server.password.clone().unwrap_or_default(),

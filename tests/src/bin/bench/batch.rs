@@ -54,6 +54,15 @@ impl Batch {
         }
     }
 
+    /// The files are loaded: their disk is wanted for what comes next.
+    pub(crate) fn remove(&self, s3: &TestS3) -> Outcome<()> {
+        for file in &self.expected.files {
+            s3.remove(&format!("{}{}", self.prefix(), file.name));
+            std::fs::remove_file(self.directory.join(&file.name))?;
+        }
+        Ok(())
+    }
+
     /// GET requests for the files so far.
     pub(crate) fn reads(&self, s3: &TestS3) -> u64 {
         self.expected

@@ -1,6 +1,7 @@
 //! The benchmark's own databases on the server that xtask has started.
 
 use crate::Outcome;
+use crate::production::Production;
 use bytes::Bytes;
 use futures_util::SinkExt;
 use shared::db::migrate::migrate;
@@ -9,6 +10,7 @@ use shared::domain::ids::JobId;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use tokio::io::AsyncReadExt;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -100,17 +102,20 @@ pub(crate) struct Bench {
     /// The superuser, in the same database.
     pub admin: Client,
     pub url: String,
+    /// Whose table of codes it has.
+    pub production: Production,
 }
 
 impl Bench {
     pub(crate) const DATABASE: &'static str = "onceload_bench";
 
-    pub(crate) async fn create(server: &Server) -> Outcome<Self> {
+    pub(crate) async fn create(server: &Server, production: &Production) -> Outcome<Self> {
         server.create(Self::DATABASE).await?;
         let url = server.url(&server.role, Self::DATABASE);
         migrate(Database::new(&url, Usage::step(1), None)?.connection().await?).await?;
-        let admin = server.administer(Self::DATABASE).await?;
-        Ok(Self { server: server.clone(), client: connect(&url).await?, admin, url })
+        let (admin, client) = (server.administer(Self::DATABASE).await?, connect(&url).await?);
+        client.batch_execute(production.definition).await?;
+        Ok(Self { server: server.clone(), client, admin, url, production: production.clone() })
     }
 
     /// The codes that production has before.
@@ -124,16 +129,14 @@ impl Bench {
         tx.batch_execute("CREATE TEMP TABLE before (code text COLLATE \"C\") ON COMMIT DROP").await?;
         copy_file(&tx, "COPY before FROM STDIN", file).await?;
         tx.batch_execute("SET LOCAL work_mem = '512MB'").await?;
-        let sql = format!(
-            "INSERT INTO onceload.codes (merchant_id, code) SELECT '{merchant}', code FROM before ORDER BY code"
-        );
-        tx.batch_execute(&sql).await?;
+        let insert = "INSERT INTO [table] ([merchant_id], [code]) SELECT $1, code FROM before ORDER BY code";
+        tx.execute_typed(&self.production.sql(insert), &[(&merchant, Type::UUID)]).await?;
         tx.commit().await?;
         // As a production table is that has been there for a while: its pages are known as all visible. Each on
         // its own: VACUUM refuses to run beside another statement.
-        self.client.batch_execute("VACUUM (ANALYZE) onceload.codes").await?;
+        self.client.batch_execute(&self.production.sql("VACUUM (ANALYZE) [table]")).await?;
         self.checkpoint().await?;
-        self.count("SELECT count(*) FROM onceload.codes").await
+        self.count(&self.production.sql("SELECT count(*) FROM [table]")).await
     }
 
     pub(crate) async fn count(&self, sql: &str) -> Outcome<u64> {

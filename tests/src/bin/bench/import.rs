@@ -1,10 +1,11 @@
 //! One measured import with the functions' own code: open, load, mark, validate, approve, insert, verify; then
-//! export, clear, roll back. Between the stages the physical limits of the same server, if wanted.
+//! export duplicates and report, clear, roll back. Between the stages the physical limits of the same server, if wanted.
 
 use crate::batch::Batch;
 use crate::database::{Bench, Server};
 use crate::measured::Measured;
 use crate::operator::Operator;
+use crate::production::Production;
 use crate::readers::{self, Readers};
 use crate::report::{Limits, Run, say};
 use crate::template::Template;
@@ -13,6 +14,7 @@ use crate::{Outcome, Part, limit};
 use onceload_tests::objects::{ACCESS_KEY, BUCKET, SECRET_KEY, TestS3};
 use serde_json::{Value, json};
 use shared::domain::ids::JobId;
+use shared::domain::task::ExportKind;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,27 +25,31 @@ use xtask::generate::{Expected, grouped};
 pub(crate) struct Setup<'a> {
     pub server: &'a Server,
     pub template: &'a Template,
+    pub production: &'a Production,
     pub batch: &'a Batch,
     pub streams: usize,
     /// What is measured beside the import itself.
     pub parts: &'a [Part],
+    /// Another run will read the files, too.
+    pub keeps_files: bool,
 }
 
 /// The readers' times before the insert, over so long.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Of the export's multipart upload (shared/src/edge/gzip_upload.rs).
+/// Of the export's multipart upload (shared/src/s3/gzip_upload.rs).
 const PART_BYTES: u64 = 8 << 20;
 
 pub(crate) async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
     let batch = setup.batch;
     say(&format!("Loading {} codes into production", grouped(batch.plan.production)));
-    let mut bench = Bench::create(setup.server).await?;
+    let mut bench = Bench::create(setup.server, setup.production).await?;
     let production_before = bench.load_production(batch.merchant, &batch.production()).await?;
     let s3 = TestS3::start().await;
     batch.put(&s3);
     let environment = environment(&bench, &s3.endpoint);
-    let mut import = Import { setup, environment, measured: Measured::new(bench), limits: Limits::new() };
+    let mut import = Import { setup, s3, environment, measured: Measured::new(bench), limits: Limits::new() };
+    import.adopt(production_before).await?;
 
     let (job, attempt, chunks) = import.stage().await?;
     let (operator, readers) = import.insert(job, attempt).await?;
@@ -53,11 +59,9 @@ pub(crate) async fn measure(setup: &Setup<'_>) -> Outcome<Run> {
         .count(&format!("SELECT count(*) FROM onceload.codes WHERE import_job_id = '{job}'"))
         .await?;
     equal("inserted codes", &json!(inserted), batch.expected.clean)?;
-    import.afterwards(&operator, job).await?;
-    let Import { measured, limits, .. } = import;
-    let keys = s3.keys();
-    let exported = keys.iter().filter(|key| key.starts_with("reports/")).filter_map(|key| s3.get(key));
-    let parts: u64 = exported.map(|object| (object.len() as u64).div_ceil(PART_BYTES)).sum();
+    let parts = import.export(&operator, job).await?;
+    import.undo(&operator, job).await?;
+    let Import { s3, measured, limits, .. } = import;
     setup.server.drop(Bench::DATABASE).await?;
     let Measured { stages, invocations, .. } = measured;
     Ok(Run {
@@ -86,6 +90,7 @@ fn environment(bench: &Bench, s3_url: &str) -> Vec<(&'static str, String)> {
 
 struct Import<'a> {
     setup: &'a Setup<'a>,
+    s3: TestS3,
     environment: Vec<(&'static str, String)>,
     measured: Measured,
     limits: Limits,
@@ -102,6 +107,19 @@ impl Import<'_> {
 
     fn wants(&self, part: Part) -> bool {
         self.setup.parts.contains(&part)
+    }
+
+    /// Makes the application's table the one that imports write to, if there is an application.
+    async fn adopt(&mut self, codes: u64) -> Outcome<()> {
+        let Some(request) = &self.setup.production.adoption else { return Ok(()) };
+        let mut worker = self.worker("migrate")?;
+        let watch = self.measured.begin("adopt").await?;
+        let adopted = worker.invoke(request).await?;
+        self.measured.end(watch, codes, worker.peak_bytes).await?;
+        if adopted["applied"] != json!(true) {
+            return Err(format!("the adoption says {adopted}").into());
+        }
+        Ok(())
     }
 
     /// Opens, loads and marks, in the state machine's order; answers job, attempt and how many chunks there were.
@@ -126,6 +144,9 @@ impl Import<'_> {
         let peak = self.retire(workers);
         self.measured.end(watch, staged, peak).await?;
 
+        if !self.setup.keeps_files {
+            batch.remove(&self.s3)?;
+        }
         let mut workers = self.workers("mark-duplicates")?;
         let watch = self.measured.begin("mark").await?;
         let plan = workers[0].invoke(&json!({ "job_id": job, "attempt": attempt })).await?;
@@ -201,22 +222,44 @@ impl Import<'_> {
         Ok((operator, readers))
     }
 
-    /// What an operator asks for when the import is over: its duplicates, its staging cleared, and back with it.
-    async fn afterwards(&mut self, operator: &Operator, job: JobId) -> Outcome<()> {
+    /// The export of the duplicates, which an import starts at its end, and the report of every row, which an operator asks
+    /// for. Answers how many parts the first was uploaded in.
+    async fn export(&mut self, operator: &Operator, job: JobId) -> Outcome<u64> {
         let expected = &self.setup.batch.expected;
         let duplicates = expected.staged - expected.clean;
-        let mut worker = self.worker("export-report")?;
-        let task = self.measured.bench.task(job, "kind = 'duplicates'").await?;
-        let watch = self.measured.begin("export").await?;
-        let exported = worker.invoke(&json!({ "task_id": task, "job_id": job })).await?;
-        let peak = self.measured.retire(worker);
-        self.measured.end(watch, duplicates, peak).await?;
-        equal("exported duplicates", &exported["rows"], duplicates)?;
+        let (worker, exported) = self.export_one(job, "export", ExportKind::Duplicates, duplicates).await?;
+        self.measured.retire(worker);
         if self.wants(Part::Limit) {
             let rows = duplicates.min(expected.clean);
             self.limits.push(limit::export(&self.measured.bench, job, rows).await?);
         }
+        operator.export(job, ExportKind::Report).await?;
+        // Nobody retires its worker: the cost is that of an import, which comes without it.
+        self.export_one(job, "report", ExportKind::Report, expected.staged).await?;
+        let sizes =
+            exported["files"].as_array().into_iter().flatten().filter_map(|file| file["bytes"].as_u64());
+        Ok(sizes.map(|bytes| bytes.div_ceil(PART_BYTES)).sum())
+    }
 
+    async fn export_one(
+        &mut self,
+        job: JobId,
+        stage: &'static str,
+        kind: ExportKind,
+        rows: u64,
+    ) -> Outcome<(Worker, Value)> {
+        let mut worker = self.worker("export-report")?;
+        let task = self.measured.bench.task(job, &format!("kind = '{kind}'")).await?;
+        let watch = self.measured.begin(stage).await?;
+        let exported = worker.invoke(&json!({ "task_id": task, "job_id": job })).await?;
+        self.measured.end(watch, rows, worker.peak_bytes).await?;
+        equal(stage, &exported["rows"], rows)?;
+        Ok((worker, exported))
+    }
+
+    /// What an operator asks for when the import was wrong: its staging cleared, its codes taken back.
+    async fn undo(&mut self, operator: &Operator, job: JobId) -> Outcome<()> {
+        let expected = &self.setup.batch.expected;
         let watch = self.measured.begin("clear").await?;
         operator.clear(job).await?;
         self.measured.end(watch, expected.staged, 0).await?;

@@ -13,6 +13,7 @@ use shared::domain::ids::JobId;
 use std::path::PathBuf;
 use std::time::Instant;
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 use xtask::generate::Expected;
 
 const COLUMNS: &str = "code, serial, sku, points, sku_name, batch_code, price, window_start, window_end";
@@ -58,7 +59,8 @@ pub(crate) async fn load_and_mark(
         streams - 1
     );
     admin.batch_execute(&settings).await?;
-    const JOIN: &str = "SELECT count(*) FROM limit_staging JOIN onceload.codes USING (code)";
+    const JOIN: &str =
+        "SELECT count(*) FROM limit_staging s JOIN onceload.codes c ON c.code COLLATE \"C\" = s.code";
     let mut started = Instant::now();
     let existing = match number(admin, JOIN).await {
         Ok(existing) => existing,
@@ -103,11 +105,14 @@ async fn write_files(bench: &Bench, job: JobId, connections: &[Client]) -> Outco
 pub(crate) async fn insert(bench: &Bench, job: JobId, clean: u64) -> Outcome<Limit> {
     say("The same rows into a heap without an index");
     let admin = &bench.admin;
-    admin.batch_execute("CREATE TABLE limit_codes (LIKE onceload.codes INCLUDING DEFAULTS)").await?;
+    admin
+        .batch_execute(&bench.production.sql("CREATE TABLE limit_codes (LIKE [table] INCLUDING DEFAULTS)"))
+        .await?;
     bench.checkpoint().await?;
     let started = Instant::now();
-    let sql = format!("INSERT INTO limit_codes SELECT * FROM onceload.codes WHERE import_job_id = '{job}'");
-    let rows = admin.execute_typed(&sql, &[]).await?;
+    let sql =
+        bench.production.sql("INSERT INTO limit_codes SELECT * FROM [table] WHERE [import_job_id] = $1");
+    let rows = admin.execute_typed(&sql, &[(&job.0, Type::UUID)]).await?;
     let limit = Limit::new("insert", rows, started);
     same("rows in the heap", rows, clean)?;
     admin.batch_execute("DROP TABLE limit_codes").await?;

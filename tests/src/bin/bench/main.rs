@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: imports a generated workload with the functions' own code and measures every stage, beside the
-//! old way and the physical limits of the same server.
+//! old way, pgloader and the physical limits of the same server.
 //!
 //! The functions run in worker processes, as on Lambda and with its memory, from an S3 server in this one; PostgreSQL is
 //! the private one that xtask has started. Exits non-zero only when a count is wrong, never because of a time.
@@ -20,15 +20,21 @@ mod limit;
 mod machine;
 mod measured;
 mod operator;
+mod peer;
+mod plain;
 mod plot;
+mod production;
 mod readers;
 mod report;
 mod run;
+mod space;
 mod targets;
 mod template;
 mod transitions;
 mod wire;
 mod worker;
+
+use production::Production;
 
 use clap::{Parser, ValueEnum};
 use std::process::ExitCode;
@@ -52,7 +58,10 @@ struct Arguments {
     /// Leave out what is measured beside the import
     #[arg(long, value_enum, value_delimiter = ',')]
     without: Vec<Part>,
-    /// The old way with the whole workload too, not with a fifth
+    /// Import into an application's own table of codes, which is adopted before
+    #[arg(long, conflicts_with_all = ["scale", "http"])]
+    adopted: bool,
+    /// The old way and pgloader with the whole workload too, not with a fifth
     #[arg(long)]
     baseline_full: bool,
     /// Ours at 1, 2, 4, 8 and 15.5 million rows instead, and the plot of the cost of a row in target/benchmark.svg
@@ -82,6 +91,8 @@ struct Arguments {
 pub enum Part {
     /// The old way
     Baseline,
+    /// The load of pgloader
+    Peer,
     /// The server's physical limits
     Limit,
     /// Readers and claims during the insert
@@ -112,13 +123,15 @@ async fn measure(arguments: Arguments) -> Outcome<()> {
     if arguments.scale {
         return run::scale(arguments.sizes, usize::from(arguments.streams), arguments.publish).await;
     }
-    let mut parts = vec![Part::Baseline, Part::Limit, Part::Readers];
+    let mut parts = vec![Part::Baseline, Part::Peer, Part::Limit, Part::Readers];
     parts.retain(|part| !arguments.without.contains(part));
+    let production = if arguments.adopted { Production::of_application()? } else { Production::own() };
     let rows = if arguments.full { run::FULL_ROWS } else { arguments.rows.unwrap_or(QUICK_ROWS) };
     run::run(&run::Options {
         rows,
         streams: usize::from(arguments.streams),
         runs: usize::from(arguments.runs),
+        production,
         parts,
         baseline_full: arguments.baseline_full,
     })

@@ -1,4 +1,4 @@
-//! What a person says on the way: yes to the import, clear its staging, take it back.
+//! What a person says on the way: yes to the import, export its report, clear its staging, take it back.
 
 use crate::Outcome;
 use crate::database::Bench;
@@ -8,7 +8,7 @@ use shared::db::Limits;
 use shared::db::{Database, Usage};
 use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
-use shared::domain::task::ClaimedCodes;
+use shared::domain::task::{ClaimedCodes, ExportKind};
 use std::time::Duration;
 use uuid::Uuid;
 use xtask::generate::Expected;
@@ -42,6 +42,15 @@ impl Operator {
         match decide::approve(&mut tx, &self.actor, job, approval, Duration::MAX).await? {
             Decision::Taken { .. } => Ok(tx.commit().await?),
             other => Err(format!("the approval was answered {other:?}").into()),
+        }
+    }
+
+    pub(crate) async fn export(&self, job: JobId, kind: ExportKind) -> Outcome<()> {
+        let mut connection = self.db.connection().await?;
+        let tx = connection.begin("export", Limits::short()).await?;
+        match maintain::ask_export(&tx, &self.actor, job, kind).await? {
+            Asked::Taken { .. } => Ok(tx.commit().await?),
+            other => Err(format!("the export was answered {other:?}").into()),
         }
     }
 

@@ -1,5 +1,5 @@
-//! A second client at work: point reads and single claims on `codes`, and an operator's page that asks for the
-//! import's state; and the strongest lock that a client holds on `codes` meanwhile.
+//! A second client at work: point reads and single claims on the table of codes, and an operator's page that asks for the
+//! import's state; and the strongest lock that a client holds on that table meanwhile.
 
 use crate::Outcome;
 use crate::database::Bench;
@@ -57,13 +57,18 @@ const CLAIMS_PER_SECOND: u32 = 20;
 const GETS_PER_SECOND: u32 = 10;
 const LOOKS_PER_SECOND: u32 = 5;
 
+const READ: &str = "SELECT [points], [claimed] FROM [table] WHERE [merchant_id] = $1 AND [code] = $2";
+const CLAIM: &str = "UPDATE [table] SET [claimed] = true, [claimed_customer_id] = 'bench' WHERE [merchant_id] = $1 AND [code] = $2";
+
 impl Readers {
     pub(crate) async fn start(bench: &Bench, merchant: Uuid, job: JobId) -> Outcome<Self> {
         // Some codes that were there before, from all over the index.
-        let sample = format!(
-            "SELECT code FROM onceload.codes TABLESAMPLE BERNOULLI (least(100, 100.0 * 2000 / {})) WHERE import_job_id IS NULL LIMIT 2000",
-            bench.count("SELECT greatest(count(*), 1) FROM onceload.codes").await?
-        );
+        let production = &bench.production;
+        let rows = bench.count(&production.sql("SELECT greatest(count(*), 1) FROM [table]")).await?;
+        let sample = production.sql(&format!(
+            "SELECT [code]::text FROM [table] TABLESAMPLE BERNOULLI (least(100, 100.0 * 2000 / {rows})) \
+             WHERE [import_job_id] IS NULL LIMIT 2000"
+        ));
         let codes: Vec<String> =
             bench.client.query_typed(&sample, &[]).await?.iter().map(|row| row.get(0)).collect();
         let codes = Arc::new(codes);
@@ -76,8 +81,14 @@ impl Readers {
             .region(Region::new("us-east-1"))
             .build();
         let app = App::new(aws, &bench.url, shared::db::Usage::step(1))?;
-        let read = tokio::spawn(reads(Arc::clone(&done), reader, merchant, Arc::clone(&codes)));
-        let claim = tokio::spawn(claims(Arc::clone(&done), claimer, merchant, codes));
+        let read = tokio::spawn(reads(
+            Arc::clone(&done),
+            reader,
+            production.sql(READ),
+            merchant,
+            Arc::clone(&codes),
+        ));
+        let claim = tokio::spawn(claims(Arc::clone(&done), claimer, production.sql(CLAIM), merchant, codes));
         let get = tokio::spawn(gets(Arc::clone(&done), app, job));
         let locks = tokio::spawn(locks(Arc::clone(&done), watcher));
         Ok(Self { done, clients: [read, claim, get], locks })
@@ -109,6 +120,7 @@ fn pick(codes: &[String], n: usize) -> Option<&String> {
 async fn reads(
     done: Arc<AtomicBool>,
     client: Client,
+    sql: String,
     merchant: Uuid,
     codes: Arc<Vec<String>>,
 ) -> Outcome<Vec<Duration>> {
@@ -117,8 +129,7 @@ async fn reads(
         ticks.tick().await;
         let code = pick(&codes, taken.len()).ok_or("no code to read")?;
         let begun = Instant::now();
-        let sql = "SELECT points, claimed FROM onceload.codes WHERE merchant_id = $1 AND code = $2";
-        let rows = client.query_typed(sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
+        let rows = client.query_typed(&sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
         taken.push(begun.elapsed());
         if rows.len() != 1 {
             return Err(format!("a reader found {} codes, 1 expected", rows.len()).into());
@@ -130,6 +141,7 @@ async fn reads(
 async fn claims(
     done: Arc<AtomicBool>,
     client: Client,
+    sql: String,
     merchant: Uuid,
     codes: Arc<Vec<String>>,
 ) -> Outcome<Vec<Duration>> {
@@ -138,8 +150,7 @@ async fn claims(
         ticks.tick().await;
         let code = pick(&codes, taken.len() + 1).ok_or("no code to claim")?;
         let begun = Instant::now();
-        let sql = "UPDATE onceload.codes SET claimed = true, claimed_customer_id = 'bench' WHERE merchant_id = $1 AND code = $2";
-        let rows = client.execute_typed(sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
+        let rows = client.execute_typed(&sql, &[(&merchant, Type::UUID), (code, Type::TEXT)]).await?;
         taken.push(begun.elapsed());
         if rows != 1 {
             return Err(format!("a claim changed {rows} codes, 1 expected").into());
@@ -176,14 +187,14 @@ const MODES: [&str; 8] = [
     "AccessExclusiveLock",
 ];
 
-/// The strongest lock that any client, autovacuum aside, was seen to hold on `codes`.
+/// The strongest lock that any client, autovacuum aside, was seen to hold on the table of codes.
 async fn locks(done: Arc<AtomicBool>, client: Client) -> Outcome<Option<String>> {
     let (mut strongest, mut ticks) = (None, ticks(LOOKS_PER_SECOND));
     while !done.load(Ordering::SeqCst) {
         ticks.tick().await;
         // Locks on the table itself; `extend` and `tuple` name it too, and last for an instant.
         let sql = "SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                    WHERE l.locktype = 'relation' AND l.relation = 'onceload.codes'::regclass AND l.granted AND a.backend_type = 'client backend'";
+                    WHERE l.locktype = 'relation' AND l.relation = onceload.codes_table() AND l.granted AND a.backend_type = 'client backend'";
         for row in client.query_typed(sql, &[]).await? {
             let mode: String = row.get(0);
             strongest = strongest.max(MODES.iter().position(|it| *it == mode));

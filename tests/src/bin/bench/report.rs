@@ -4,6 +4,7 @@ use crate::Outcome;
 use crate::baseline::Baseline;
 use crate::cost::Cost;
 use crate::machine::Machine;
+use crate::peer::Peer;
 use crate::readers::Compared;
 use crate::targets::{self, Target};
 use serde::Serialize;
@@ -69,6 +70,8 @@ pub(crate) struct Line {
     pub rows_per_second: f64,
     /// Seconds per row of the old way by ours.
     pub baseline_ratio: Option<f64>,
+    /// Seconds per row of pgloader by ours.
+    pub peer_ratio: Option<f64>,
     /// Seconds per row of the limit by ours: 1 is as fast as can be.
     pub limit_share: Option<f64>,
     pub peak_bytes: u64,
@@ -79,6 +82,8 @@ pub(crate) struct Line {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub machine: Machine,
+    /// The shape of production's table.
+    pub production: String,
     pub rows: u64,
     pub files: u64,
     pub streams: usize,
@@ -88,6 +93,7 @@ pub(crate) struct Report {
     pub cycle_baseline_ratio: Option<f64>,
     pub readers: Option<Compared>,
     pub baseline: Option<Baseline>,
+    pub peer: Option<Peer>,
     pub cost: Cost,
     pub targets: Vec<Target>,
     pub runs: Vec<Run>,
@@ -116,7 +122,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Line {
-    fn of(stage: &'static str, runs: &[Run], baseline: Option<&Baseline>) -> Self {
+    fn of(stage: &'static str, runs: &[Run], baseline: Option<&Baseline>, peer: Option<&Peer>) -> Self {
         let of_runs = |value: fn(&Stage) -> f64| -> Vec<f64> {
             runs.iter().flat_map(|run| &run.stages).filter(|it| it.stage == stage).map(value).collect()
         };
@@ -130,12 +136,14 @@ impl Line {
             .map(|limit| limit.seconds / limit.rows as f64)
             .collect();
         let old = baseline.and_then(|baseline| baseline.seconds_per_row(stage));
+        let peer = peer.filter(|_| stage == "load").and_then(Peer::seconds_per_row);
         Self {
             stage,
             rows,
             seconds,
             rows_per_second: 1.0 / per_row,
             baseline_ratio: old.map(|old| old / per_row),
+            peer_ratio: peer.map(|peer| peer / per_row),
             limit_share: (!limits.is_empty()).then(|| median(limits) / per_row),
             peak_bytes: of_runs(|it| it.peak_bytes as f64).into_iter().fold(0.0, f64::max) as u64,
             wal_bytes: median(of_runs(|it| it.wal_bytes as f64)) as u64,
@@ -146,26 +154,31 @@ impl Line {
 /// What a report is made of.
 pub(crate) struct Parts {
     pub machine: Machine,
+    /// The shape of production's table.
+    pub production: String,
     pub rows: u64,
     pub files: u64,
     pub streams: usize,
     pub runs: Vec<Run>,
     pub baseline: Option<Baseline>,
+    pub peer: Option<Peer>,
     pub cost: Cost,
 }
 
 impl Report {
     pub(crate) fn of(parts: Parts) -> Self {
-        let Parts { machine, rows, files, streams, runs, baseline, cost } = parts;
+        let Parts { machine, production, rows, files, streams, runs, baseline, peer, cost } = parts;
         let names: Vec<&'static str> =
             runs.first().map(|run| run.stages.iter().map(|it| it.stage).collect()).unwrap_or_default();
-        let lines: Vec<Line> = names.iter().map(|name| Line::of(name, &runs, baseline.as_ref())).collect();
+        let line = |name: &&'static str| Line::of(name, &runs, baseline.as_ref(), peer.as_ref());
+        let lines: Vec<Line> = names.iter().map(line).collect();
         let cycle_seconds = median(runs.iter().map(Run::cycle_seconds).collect());
         let cycle_baseline_ratio =
             baseline.as_ref().map(|old| old.cycle_seconds_per_row() / (cycle_seconds / rows as f64));
         let readers = Compared::over(&runs.iter().filter_map(|run| run.readers.as_ref()).collect::<Vec<_>>());
         let mut report = Self {
             machine,
+            production,
             rows,
             files,
             streams,
@@ -174,6 +187,7 @@ impl Report {
             cycle_baseline_ratio,
             readers,
             baseline,
+            peer,
             cost,
             targets: Vec::new(),
             runs,
@@ -185,27 +199,29 @@ impl Report {
     pub(crate) fn print(&self) {
         println!("\n{}", self.machine);
         println!(
-            "{} rows in {} files against {} existing codes, {} processes, {} inserted, {} run(s); every count is right",
+            "{} rows in {} files against {} existing codes in {}, {} processes, {} inserted, {} run(s); every count is right",
             grouped(self.rows),
             self.files,
             grouped(self.runs.first().map_or(0, |run| run.production_before)),
+            self.production,
             self.streams,
             grouped(self.runs.first().map_or(0, |run| run.inserted)),
             self.runs.len()
         );
         println!(
-            "\n{:<10} {:>12} {:>9} {:>12} {:>10} {:>10} {:>9} {:>9}",
-            "stage", "rows", "seconds", "rows/s", "x baseline", "of limit", "peak MB", "WAL MB"
+            "\n{:<10} {:>12} {:>9} {:>12} {:>10} {:>10} {:>10} {:>9} {:>9}",
+            "stage", "rows", "seconds", "rows/s", "x baseline", "x pgloader", "of limit", "peak MB", "WAL MB"
         );
         let shown = |value: Option<f64>, digits| value.map_or("-".into(), |it| format!("{it:.digits$}"));
         for line in &self.lines {
             println!(
-                "{:<10} {:>12} {:>9.2} {:>12.0} {:>10} {:>10} {:>9.0} {:>9.0}",
+                "{:<10} {:>12} {:>9.2} {:>12.0} {:>10} {:>10} {:>10} {:>9.0} {:>9.0}",
                 line.stage,
                 grouped(line.rows),
                 line.seconds,
                 line.rows_per_second,
                 shown(line.baseline_ratio, 1),
+                shown(line.peer_ratio, 1),
                 shown(line.limit_share, 2),
                 line.peak_bytes as f64 / 1e6,
                 line.wal_bytes as f64 / 1e6
@@ -221,6 +237,9 @@ impl Report {
         );
         if let Some(readers) = &self.readers {
             readers.print();
+        }
+        if let Some(peer) = &self.peer {
+            peer.print();
         }
         if let Some(baseline) = &self.baseline {
             baseline.print();

@@ -37,6 +37,7 @@ pub(crate) async fn serve() -> Outcome<()> {
         let app = app.clone();
         let budget = Budget::of(LAMBDA);
         let output: Result<Value, String> = match function.as_str() {
+            "migrate" => shown(migrate::handle(app, parsed(input)?, budget).await),
             "open-import" => shown(open_import::handle(app, parsed(input)?, budget).await),
             "load-staging" => shown(load_staging::handle(app, parsed(input)?, budget).await),
             "mark-duplicates" => shown(mark_duplicates::handle(app, parsed(input)?, budget).await),

@@ -1,6 +1,6 @@
 //! The old way's statements.
 
-use super::files::PlainFile;
+use crate::plain::PlainFile;
 use std::fmt::Write;
 use std::path::Path;
 

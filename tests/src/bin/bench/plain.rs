@@ -1,11 +1,13 @@
-//! The files as psql can take them: unpacked, every record with as many fields as the header.
+//! The files as psql and pgloader can take them: unpacked, every record with as many fields as the header.
 
 use crate::Outcome;
+use crate::batch::Batch;
+use crate::report::say;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
-pub(super) struct PlainFile {
+pub(crate) struct PlainFile {
     pub path: PathBuf,
     /// Names as the staging table has them; columns that it does not have are `ignored_<n>`.
     pub columns: Vec<String>,
@@ -13,8 +15,15 @@ pub(super) struct PlainFile {
 }
 
 impl PlainFile {
+    /// Of all files of a batch.
+    pub(crate) fn of_batch(batch: &Batch) -> Outcome<Vec<Self>> {
+        let files = &batch.expected.files;
+        say(&format!("Unpacking {} files for the others", files.len()));
+        files.iter().map(|file| Self::of(&batch.directory.join(&file.name))).collect()
+    }
+
     /// Writes `<file>.plain` beside the file.
-    pub(super) fn of(source: &Path) -> Outcome<Self> {
+    fn of(source: &Path) -> Outcome<Self> {
         let bytes = unpacked(std::fs::read(source)?)?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let (delimiter, columns) = header(text)?;
