@@ -11,18 +11,23 @@ use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 use tokio_postgres::{CopyOutStream, Error};
 
+/// The driver copies what it is given to send: so much at a time.
+const PART_BYTES: usize = 256 * 1024;
+
 /// Sends one buffer, and returns how many rows the server took.
 pub(super) async fn copy_in(
     tx: &Transaction<'_>,
     operation: &'static str,
     sql: &str,
-    data: Bytes,
+    mut data: Bytes,
 ) -> DbResult<u64> {
     let link = tx.link();
     let client = link.client()?;
     let sent = async {
         let mut sink = pin!(client.copy_in::<_, Bytes>(sql).await?);
-        sink.send(data).await?;
+        while !data.is_empty() {
+            sink.send(data.split_to(data.len().min(PART_BYTES))).await?;
+        }
         sink.finish().await
     };
     link.ask(operation, sent).await
