@@ -132,6 +132,7 @@ mod http {
 }
 mod database {
     mod adoption;
+    mod adoption_history;
     mod adoption_summary;
     mod legacy_migration_jobs;
     mod schema;

@@ -1,6 +1,7 @@
 //! Adopting an application's own table of codes: what is known about it, and the SQL that makes `onceload.codes` a view of it.
 
 pub mod ddl;
+pub mod history;
 pub mod run;
 
 use super::connection::Session;

@@ -20,7 +20,7 @@ pub(super) async fn adopt_on(db: &TestDb, request: &Request) -> Answer {
 /// A request for `public.codes` with these names.
 pub(super) fn request(columns: &[(&str, &str)], apply: bool) -> Request {
     let columns = columns.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect();
-    Request { table: "public.codes".into(), columns, apply }
+    Request { table: "public.codes".into(), columns, history: None, apply }
 }
 
 pub(super) fn reasons(findings: &[migrate::Finding]) -> Vec<Reason> {
