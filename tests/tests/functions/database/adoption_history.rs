@@ -1,13 +1,15 @@
 //! Imports that the application's scripts made come along with its table: they are shown, verified and rolled back like any other.
 
 use super::adoption::{KEEP, adopt_on, reasons, request};
-use import_jobs::maintain::preview;
+use import_jobs::maintain::{Asked, preview};
 use migrate::{Answer, Reason, Request};
 use onceload_tests::execution::budget;
 use onceload_tests::{Maintenance, TestDb, World};
 use serde_json::{Value, json};
 use shared::db::codes::Preview;
+use shared::db::jobs;
 use shared::domain::ids::JobId;
+use shared::domain::task::ExportKind;
 use std::time::Duration;
 use uuid::{Builder, Uuid};
 
@@ -94,6 +96,8 @@ async fn an_import_of_the_scripts_is_shown_verified_and_rolled_back() {
     assert_eq!((&found["verified"], &found["compared"]), (&json!(true), &json!("count")), "{found}");
     let counted = preview::count(&world.app, done, world.merchant, Duration::from_secs(20)).await.unwrap();
     assert_eq!(counted, Some(Preview { codes: 3, claimed: 1, referenced: 0, both: 0 }));
+    let exported = world.request_maintenance(done, Maintenance::Export(ExportKind::Report)).await;
+    assert_eq!(exported, Asked::StagingCleared, "nothing of it was ever staged here");
     world.db.exec("DELETE FROM public.codes WHERE code = 'C'").await;
     let found = verify(&world, done).await;
     assert_eq!(found["problems"], json!(["2 codes in production, 3 were inserted"]), "{found}");
@@ -236,4 +240,24 @@ async fn a_history_that_may_not_be_read_says_who_may_let_us() {
     admin.batch_execute(grant).await.unwrap();
     let answer = adopt_on(&world.db, &asked).await;
     assert!(answer.applied && answer.problems.is_empty(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_written_by_hand_has_no_door_and_is_read_all_the_same() {
+    let world = World::new().await;
+    let run = world.import_to_end("a.csv", "code\nA\n").await;
+    let of_run = format!("WHERE id = '{}'", run.job);
+    world.db.exec(&format!("UPDATE onceload.codes_import_jobs SET source_info = '{{}}' {of_run}")).await;
+    let connection = world.app.db.connection().await.unwrap();
+    let job = jobs::get(&connection, run.job).await.unwrap();
+    assert!(job.inserted.is_some_and(|it| it.codes == 1) && !job.is_adopted(), "{job:?}");
+    let by_hand = JobId(random_id());
+    world
+        .db
+        .exec(&format!(
+            "INSERT INTO onceload.codes_import_jobs (id, merchant_id, source_info) VALUES ('{by_hand}', '{}', '{{}}')",
+            world.merchant
+        ))
+        .await;
+    assert_eq!(jobs::get(&connection, by_hand).await.unwrap().inserted, None);
 }
