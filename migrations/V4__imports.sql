@@ -226,7 +226,10 @@ CREATE FUNCTION onceload.sum_up_files(job uuid) RETURNS jsonb LANGUAGE sql STABL
                'warnings', (
                    SELECT coalesce(jsonb_agg(jsonb_build_object('reason', reason, 'count', count, 'files', files, 'first', first)
                                              ORDER BY reason), '[]')
-                     FROM (SELECT w.reason COLLATE "C" AS reason, sum(w.count) AS count, count(*) AS files,
+                     FROM (SELECT w.reason COLLATE "C" AS reason,
+                                  -- Of the table of codes, and the same in every file.
+                                  CASE WHEN bool_or(w.reason IN ('trigger', 'foreign_key')) THEN max(w.count) ELSE sum(w.count) END AS count,
+                                  count(*) AS files,
                                   (array_agg(jsonb_build_object('file', g.key, 'line', w.line, 'sample', w.sample)
                                              ORDER BY g.file_no))[1] AS first
                              FROM onceload.import_files g

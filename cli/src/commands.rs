@@ -260,11 +260,11 @@ pub(crate) fn verify(session: &Session, args: &Job) -> Outcome<Output> {
     }
     let (expected, actual) =
         (number(&found, "/verification/expected_count"), number(&found, "/verification/actual_count"));
-    let text = format!(
-        "Verified: {} codes expected, {} found, the checksum is the same.",
-        count(expected),
-        count(actual)
-    );
+    let compared = match verification["compared"].as_str() {
+        Some("count") => "nothing else is known of an import from before the adoption",
+        _ => "the checksum is the same",
+    };
+    let text = format!("Verified: {} codes expected, {} found, {compared}.", count(expected), count(actual));
     Ok(Output { text, document: found })
 }
 

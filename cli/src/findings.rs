@@ -9,6 +9,7 @@ fn explain(reason: &str) -> &'static str {
     match reason {
         "absent_columns" => "fields without a column; they stay empty",
         "end_of_data_mark" => "the last line is psql's end of data, taken as a code",
+        "foreign_key" => "looked up for every code; one that is not there fails the whole insert",
         "ignored_columns" => "columns that are not imported",
         "last_line_unfinished" => "the last line has no end; the file may have been cut off",
         "look_alike" => {
@@ -23,10 +24,16 @@ fn explain(reason: &str) -> &'static str {
         "short_records" => {
             "records with fewer fields than the header: footers, comments and cut lines are taken as codes"
         }
+        "trigger" => "they take part in the insert, and can fail it as a whole",
         "unstored_columns" => "fields that the table of codes has no column for; they are not stored",
         "window_reversed" => "windows that end before they begin",
         _ => "worth a look",
     }
+}
+
+/// Whether a warning is about the table of codes, not about what a file holds.
+fn is_of_table(reason: &str) -> bool {
+    matches!(reason, "foreign_key" | "trigger")
 }
 
 fn members<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -38,19 +45,27 @@ pub(crate) fn of_import(job: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for warning in members(job, "warnings") {
         let reason = text(warning, "/reason");
-        let name = shown(warning, "/first/file");
+        let (name, sample) = (shown(warning, "/first/file"), shown(warning, "/first/sample"));
+        let of_table = is_of_table(reason);
+        let place = if of_table {
+            "on the table of codes".to_owned()
+        } else {
+            format!("in {}", files(number(warning, "/files")))
+        };
         lines.push(format!(
-            "  {:<24}{:>15}  in {}: {}",
+            "  {:<24}{:>15}  {place}: {}",
             shown(warning, "/reason"),
             count(number(warning, "/count")),
-            files(number(warning, "/files")),
             explain(reason)
         ));
+        if of_table {
+            lines.push(format!("    {sample}"));
+            continue;
+        }
         lines.push(format!(
-            "    first in {}, line {}: {}",
+            "    first in {}, line {}: {sample}",
             last_segment(&name),
-            number(warning, "/first/line"),
-            shown(warning, "/first/sample")
+            number(warning, "/first/line")
         ));
     }
     if !lines.is_empty() {
@@ -59,17 +74,22 @@ pub(crate) fn of_import(job: &Value) -> Vec<String> {
     lines
 }
 
-/// The warnings of one file, but for those of columns, which are listed with the columns.
+/// The warnings of one file, but for those of columns that are listed by name elsewhere.
 pub(crate) fn of_file(file: &Value) -> Vec<String> {
-    let of_columns = |warning: &&Value| text(warning, "/reason").ends_with("_columns");
+    let of_columns =
+        |warning: &&Value| matches!(text(warning, "/reason"), "absent_columns" | "ignored_columns");
     let warnings = members(file, "warnings").filter(|warning| !of_columns(warning));
     let describe = |warning: &Value| {
+        let reason = text(warning, "/reason");
+        let place = match is_of_table(reason) {
+            true => "table of codes".to_owned(),
+            false => format!("line {}", number(warning, "/line")),
+        };
         format!(
-            "  line {} warning: {} ({}), {}: {}",
-            number(warning, "/line"),
+            "  {place} warning: {} ({}), {}: {}",
             shown(warning, "/reason"),
             count(number(warning, "/count")),
-            explain(text(warning, "/reason")),
+            explain(reason),
             shown(warning, "/sample")
         )
     };
@@ -99,6 +119,14 @@ mod tests {
         let lines = of_import(&job).join("\n");
         assert!(lines.contains("1,200  in 2 files: codes that a spreadsheet has rounded"), "{lines}");
         assert!(lines.contains("first in a\\u{1b}.csv, line 7: 1.2E+12"), "{lines}");
+        let job = json!({ "warnings": [{ "reason": "trigger", "count": 2, "files": 3,
+            "first": { "file": "a.csv", "line": 1, "sample": "audit, notify" } }] });
+        let lines = of_import(&job).join("\n");
+        assert!(
+            lines.contains("2  on the table of codes: they take part")
+                && lines.ends_with("\n    audit, notify"),
+            "{lines}"
+        );
         assert_eq!(of_import(&json!({ "warnings": [] })), Vec::<String>::new());
         let file = json!({ "warnings": [{ "reason": "ignored_columns", "count": 1, "line": 1, "sample": "x" },
             { "reason": "short_records", "count": 1, "line": 3, "sample": "TOTAL" }] });

@@ -15,7 +15,7 @@ use shared::domain::actor::Actor;
 use shared::domain::fault::{Fault, FileFault};
 use shared::domain::field::{Field, Mapping};
 use shared::domain::ids::MerchantId;
-use shared::domain::layout::Layout;
+use shared::domain::layout::{Destination, Layout};
 use shared::domain::object::FrozenObject;
 use shared::domain::remark::shorten;
 use shared::domain::source::{Options, Selection, Source, StartRequest};
@@ -107,9 +107,9 @@ pub async fn check_source(app: &App, source: Source, limit: Duration) -> Result<
     let (objects, max_text) = (app.objects(), app.config.max_decompressed_bytes);
     let deadline = Instant::now() + limit;
     let resolved = resolve(objects, &app.db, &source, None).await.map_err(word_refusal)?;
-    let stored = adoption::list_fields(&app.db.connection().await?).await?;
+    let destination = adoption::find_destination(&app.db.connection().await?).await?;
     let heads: Vec<Checked> = stream::iter(resolved.objects)
-        .map(|object| check_head(objects, object, &source, &stored))
+        .map(|object| check_head(objects, object, &source, &destination))
         .buffered(HEADS)
         .try_collect()
         .await?;
@@ -162,7 +162,7 @@ async fn check_head(
     objects: &Objects,
     object: FrozenObject,
     source: &Source,
-    stored: &[Field],
+    destination: &Destination,
 ) -> StepResult<Checked> {
     if let Selection::Prefix(_) = source.selection
         && let Some(fault) = Fault::unknown_name(&object.key)
@@ -170,7 +170,7 @@ async fn check_head(
         return Ok(Checked { object, found: Err(fault) });
     }
     let (layout, head) = match read_head(objects, &object, &source.mapping).await? {
-        Ok((layout, head)) => (layout.stored_as(stored), head),
+        Ok((layout, head)) => (layout.bound_for(destination), head),
         Err(fault) => return Ok(Checked { object, found: Err(fault) }),
     };
     let bom = head.text.starts_with(&[0xef, 0xbb, 0xbf]);

@@ -25,7 +25,7 @@ pub(crate) async fn insert_chunks(
 ) -> Result<Inserted, Stop> {
     let clean: i64 = marked.iter().map(|state| state.clean).sum();
     let mut pace = Pace::start("inserting", clean, "codes", time_left, SPLIT);
-    let mut total = Inserted { codes: 0, late: 0, checksum: job.clean_checksum.unwrap_or_default() };
+    let (mut codes, mut late, mut checksum) = (0, 0, job.clean_checksum.unwrap_or_default());
     let states: Vec<&ChunkState> = marked.iter().filter(|state| state.clean > 0).collect();
     if states.len() > 1 {
         ahead.begin().await;
@@ -48,17 +48,17 @@ pub(crate) async fn insert_chunks(
             );
             return Err(Stop::StagingLost(found));
         }
-        total.codes += done.inserted;
-        total.late += done.late;
-        total.checksum ^= done.late_checksum;
-        if is_too_late(total.late, clean) {
-            let found = format!("{} of {clean} clean codes are in production by now", total.late);
+        codes += done.inserted;
+        late += done.late;
+        checksum ^= done.late_checksum;
+        if is_too_late(late, clean) {
+            let found = format!("{late} of {clean} clean codes are in production by now");
             return Err(Stop::ProductionMoved(found));
         }
-        watch.set_rows(total.codes);
-        pace.check(total.codes + total.late)?;
+        watch.set_rows(codes);
+        pace.check(codes + late)?;
     }
-    Ok(total)
+    Ok(Inserted { codes, late, checksum: Some(checksum) })
 }
 
 /// A plain INSERT under a savepoint, which is the fastest. If it meets a code that is in production by now, the chunk is rolled

@@ -37,7 +37,7 @@ pub(crate) async fn inspect_all(
     let probe = listed.len() <= PROBED_FILES;
     // Who names a file says what it is; what lies in a folder says it by its name.
     let is_folder = job.source_info.request.contains_key("prefix");
-    let stored = adoption::list_fields(&app.db.connection().await?).await?;
+    let destination = adoption::find_destination(&app.db.connection().await?).await?;
     let inspected: Vec<_> = stream::iter(listed)
         .map(|file| async move {
             // A person has named what replaces a file.
@@ -58,7 +58,7 @@ pub(crate) async fn inspect_all(
     for (file, inspected) in inspected {
         match inspected {
             Ok(Inspected { layout, sample: codes }) => {
-                layouts.push((file.file_no, layout.stored_as(&stored)));
+                layouts.push((file.file_no, layout.bound_for(&destination)));
                 sample.extend(codes);
             }
             Err(fault) => faults.push((file.file_no, fault)),

@@ -55,6 +55,9 @@ pub struct Verification {
     pub verified: bool,
     /// What is off, in words; empty if verified.
     pub problems: Vec<String>,
+    /// `count` of an import that has no checksum and no sums; otherwise all of them were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<&'static str>,
 }
 
 /// How many connections to the database it holds. One counts, the other beats.

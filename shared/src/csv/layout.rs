@@ -206,6 +206,8 @@ impl Header {
             .map(|(h, _)| h.clone());
         Ok(Layout {
             unstored: Vec::new(),
+            triggers: Vec::new(),
+            foreign_keys: Vec::new(),
             compression,
             delimiter: self.delimiter,
             line_end: self.line_end,

@@ -57,7 +57,7 @@ pub(super) struct Warnings {
 }
 
 impl Warnings {
-    /// With what the header says.
+    /// With what the header says, and what is known of the table that the records are for.
     pub(super) fn new(layout: &Layout) -> Self {
         let code_header = layout.column(Field::Code).and_then(|column| layout.header.get(column)).cloned();
         let mut warnings = Self {
@@ -68,15 +68,20 @@ impl Warnings {
         // Without a column of merchants the codes are the import's merchant's: nothing is missing.
         let absent = |field: &Field| *field != Field::MerchantId && layout.column(*field).is_none();
         let absent: Vec<&str> = Field::ALL.into_iter().filter(absent).map(Field::as_str).collect();
-        warnings.add_columns(WarningReason::AbsentColumns, &absent);
+        warnings.add_names(WarningReason::AbsentColumns, &absent);
         let ignored: Vec<&str> = layout.unknown.iter().map(String::as_str).collect();
-        warnings.add_columns(WarningReason::IgnoredColumns, &ignored);
+        warnings.add_names(WarningReason::IgnoredColumns, &ignored);
         let unstored: Vec<&str> = layout.unstored.iter().map(|field| field.as_str()).collect();
-        warnings.add_columns(WarningReason::UnstoredColumns, &unstored);
+        warnings.add_names(WarningReason::UnstoredColumns, &unstored);
+        for (reason, names) in
+            [(WarningReason::Trigger, &layout.triggers), (WarningReason::ForeignKey, &layout.foreign_keys)]
+        {
+            warnings.add_names(reason, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        }
         warnings
     }
 
-    fn add_columns(&mut self, reason: WarningReason, names: &[&str]) {
+    fn add_names(&mut self, reason: WarningReason, names: &[&str]) {
         if !names.is_empty() {
             let count = i64::try_from(names.len()).unwrap_or(i64::MAX);
             let sample = show_within(&names.join(", "), SAMPLE_BYTES);

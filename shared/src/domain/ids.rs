@@ -21,7 +21,7 @@ macro_rules! id {
 
 id!(/// A tenant: every code, job and object key belongs to one.
     MerchantId);
-id!(/// One import. UUIDv7, so ids sort by time and BRIN on `codes.import_job_id` stays selective.
+id!(/// One import. UUIDv7, so ids sort by time and BRIN on `codes.import_job_id` stays selective; any UUID if it came with an adoption.
     JobId);
 id!(/// A row of `communities`.
     CommunityId);

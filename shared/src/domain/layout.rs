@@ -55,9 +55,26 @@ pub struct Layout {
     /// Fields of the file that an application's own table of codes has no column for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unstored: Vec<Field>,
+    /// Triggers of the table of codes that have a part in every insert.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<String>,
+    /// Foreign keys of the table of codes, which are looked up for every row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_keys: Vec<String>,
     /// How dense its head is, if it was looked at.
     #[serde(default)]
     pub density: Option<Density>,
+}
+
+/// The table that codes are inserted into: the baseline's, or an application's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The fields that it has columns for.
+    pub fields: Vec<Field>,
+    /// Triggers that fire when codes are inserted, by name.
+    pub triggers: Vec<String>,
+    /// Its own foreign keys, by name.
+    pub foreign_keys: Vec<String>,
 }
 
 /// What the first bytes of an object hold.
@@ -77,11 +94,14 @@ impl Layout {
         self.columns.iter().position(|column| *column == Some(field))
     }
 
-    /// The layout, with what becomes of its fields in production.
+    /// The layout, with what becomes of the records in production.
     #[must_use]
-    pub fn stored_as(mut self, stored: &[Field]) -> Self {
+    pub fn bound_for(mut self, destination: &Destination) -> Self {
+        let Destination { fields, triggers, foreign_keys } = destination;
         self.unstored =
-            self.columns.iter().flatten().copied().filter(|field| !stored.contains(field)).collect();
+            self.columns.iter().flatten().copied().filter(|field| !fields.contains(field)).collect();
+        self.triggers.clone_from(triggers);
+        self.foreign_keys.clone_from(foreign_keys);
         self
     }
 }

@@ -222,6 +222,8 @@ pub enum Door {
     S3,
     /// `start-execution` by hand.
     Execution,
+    /// None of ours: the application's scripts made it before the adoption of its table.
+    Adoption,
 }
 
 impl Door {
@@ -232,6 +234,7 @@ impl Door {
             Self::RunMigration => "run-migration",
             Self::S3 => "s3",
             Self::Execution => "execution",
+            Self::Adoption => "adoption",
         }
     }
 }

@@ -11,6 +11,8 @@ pub enum WarningReason {
     AbsentColumns,
     /// The last record is `\.`, the end of data of psql's text format.
     EndOfDataMark,
+    /// The table of codes has foreign keys, which are looked up for every row.
+    ForeignKey,
     /// A column of the header holds no field.
     IgnoredColumns,
     /// The last record has no end of its line.
@@ -31,6 +33,8 @@ pub enum WarningReason {
     ScientificCode,
     /// A record has fewer fields than the header.
     ShortRecords,
+    /// The table of codes has triggers that take part in every insert.
+    Trigger,
     /// The application's own table of codes has no column for a field of the file.
     UnstoredColumns,
     /// A window ends before it begins, or when it begins.
@@ -47,7 +51,7 @@ impl WarningReason {
 pub struct Warning {
     /// What is worth a look.
     pub reason: WarningReason,
-    /// How many records it is true of; of columns, how many columns.
+    /// How many records it is true of; of columns, triggers and foreign keys, how many of those.
     pub count: i64,
     /// The physical line of the first of them, 1-based.
     pub line: u64,

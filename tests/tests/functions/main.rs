@@ -133,6 +133,8 @@ mod http {
 }
 mod database {
     mod adoption;
+    mod adoption_history;
+    mod adoption_summary;
     mod legacy_migration_jobs;
     mod schema;
 }

@@ -178,6 +178,7 @@ pub(crate) fn warn(table: &Table) -> Vec<Finding> {
                 "It is looked up for every inserted row; a row that breaks it fails the whole insert.",
             ),
             "reference" => (Reason::ForeignKey, "A rollback never deletes a code that it references."),
+            "delete_trigger" => (Reason::Trigger, "It has a part in every rollback."),
             "check" => (Reason::Trigger, "A row that breaks it fails the whole insert."),
             _ => (
                 Reason::Trigger,

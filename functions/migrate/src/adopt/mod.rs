@@ -4,6 +4,7 @@
 //! problems. Called again, it does what is left.
 
 mod columns;
+mod history;
 mod judge;
 mod request;
 
@@ -13,7 +14,7 @@ use columns::Mapped;
 use shared::db::adoption::run::Runner;
 use shared::db::adoption::{self, Table, ddl};
 use shared::db::codes::references::list_missing_rights;
-use shared::db::{Connection, Database, DbError, DbResult};
+use shared::db::{Connection, Database, DbError, DbResult, Session};
 use shared::domain::step::{StepError, StepErrorKind, StepResult};
 use shared::lambda::Budget;
 use std::time::Duration;
@@ -113,18 +114,31 @@ async fn plan(on: &Connection, request: &Request, budget: Budget) -> StepResult<
     }
     problems.extend(judge::judge_rights(&table, needs_owner));
     problems.extend(judge::judge_time(&table, indexes, budget.left().as_secs() * 4 / 5));
-    let is_complete = mapped.view.len() == ddl::COLUMNS.len();
-    if is_complete && current.definition.as_ref() != Some(&ddl::describe_view(&table, &mapped.view)) {
-        steps.push(Step::Together(ddl::swap(&table, &mapped.view, current.is_view)));
+    // Without its codes nothing can be said of an import; who may let us read them is a problem already.
+    let history = match can_read {
+        true => history::look(&patient, request, &table, mapped.job.as_ref()).await?,
+        false => history::History::default(),
+    };
+    problems.extend(history.problems);
+    if mapped.view.len() == ddl::COLUMNS.len() {
+        let is_in_place = current.definition.as_ref() == Some(&ddl::describe_view(&table, &mapped.view));
+        let mut statements =
+            if is_in_place { Vec::new() } else { ddl::swap(&table, &mapped.view, current.is_view) };
+        // Nobody sees an import before its codes.
+        statements.extend(history.sql);
+        if !statements.is_empty() {
+            steps.push(Step::Together(statements));
+        }
     }
     let mut warnings = mapped.warnings;
     warnings.append(&mut judge::warn(&table));
+    warnings.extend(history.warnings);
     let sql = steps.iter().map(Step::sql).collect();
     let applied = steps.is_empty() && problems.is_empty();
     Ok(Plan { answer: Answer { sql, problems, warnings, applied }, steps, table: Some(table.oid) })
 }
 
-async fn find_table(on: &Connection, name: &str) -> DbResult<Option<Table>> {
+async fn find_table(on: &dyn Session, name: &str) -> DbResult<Option<Table>> {
     match adoption::find_table(on, name).await {
         // A text that can't be a name is the name of nothing.
         Err(error) if error.code().is_some_and(|code| code.code().starts_with("42")) => Ok(None),

@@ -12,6 +12,10 @@ pub struct Request {
     /// A column of `onceload.codes` -> the table's column, or an SQL expression over its columns. Columns of the same name need none.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
+    /// The table of the imports that the application's scripts made, with its schema. Without it, `codes_import_jobs` in the schema of
+    /// the table, if there is one.
+    #[serde(default)]
+    pub history: Option<String>,
     /// Run the SQL. Otherwise it is only printed.
     #[serde(default)]
     pub apply: bool,
@@ -75,6 +79,8 @@ pub enum Reason {
     RowSecurity,
     /// A foreign key has a part in every insert or rollback.
     ForeignKey,
+    /// Earlier imports that can't be taken, or merchants that are made for those that are.
+    History,
     /// A field of the files is not stored.
     MissingColumn,
     /// We may not VACUUM the table.

@@ -1,19 +1,23 @@
 //! Adopting an application's own table of codes: what is known about it, and the SQL that makes `onceload.codes` a view of it.
 
 pub mod ddl;
+pub mod history;
 pub mod run;
 
 use super::connection::Session;
 use super::error::{DbError, DbResult};
 use super::statement::{Composed, statements};
 use crate::domain::field::Field;
+use crate::domain::layout::Destination;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio_postgres::Row;
 
 statements! {
     "adoption":
     CURRENT = "current";
     FILLABLE = "fillable";
+    PARTS = "parts";
     PROGRESS = "progress";
     TABLE = "table";
 }
@@ -54,6 +58,7 @@ pub struct Table {
     /// By name.
     pub indexes: Vec<Index>,
     /// Triggers, CHECK constraints and foreign keys from and to it.
+    #[serde(skip)]
     pub parts: Vec<Part>,
 }
 
@@ -110,9 +115,9 @@ pub struct Index {
 }
 
 /// What else has a part in writing to a table.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// `trigger`, `check`, `foreign_key`, or `reference` for one of another table.
+    /// `trigger` of an insert, `delete_trigger`, `check`, `foreign_key`, or `reference` for one of another table.
     pub reason: String,
     /// Its name.
     pub name: String,
@@ -139,7 +144,9 @@ pub struct Current {
 pub async fn find_table(on: &dyn Session, name: &str) -> DbResult<Option<Table>> {
     let Some(row) = TABLE.opt(on, &[&name]).await? else { return Ok(None) };
     let described = Table::deserialize(row.get::<_, Value>("table"));
-    described.map(Some).map_err(|error| DbError::defect(TABLE.name, error.to_string()))
+    let mut table = described.map_err(|error| DbError::defect(TABLE.name, error.to_string()))?;
+    table.parts = list_parts(on, Some(table.oid)).await?;
+    Ok(Some(table))
 }
 
 impl Table {
@@ -176,11 +183,30 @@ pub async fn list_fillable(on: &dyn Session) -> DbResult<Vec<Fillable>> {
     Ok(rows.iter().map(|row| Fillable { name: row.get("name"), default: row.get("default") }).collect())
 }
 
-/// The fields of the files that production has columns for.
-pub async fn list_fields(on: &dyn Session) -> DbResult<Vec<Field>> {
+/// What has a part in writing to a table, or to the one that holds the codes.
+async fn list_parts(on: &dyn Session, table: Option<i64>) -> DbResult<Vec<Part>> {
+    let rows = PARTS.all(on, &[&table]).await?;
+    let read = |row: &Row| Part {
+        reason: row.get("reason"),
+        name: row.get("name"),
+        definition: row.get("definition"),
+    };
+    Ok(rows.iter().map(read).collect())
+}
+
+/// What becomes of the records of a file in production.
+pub async fn find_destination(on: &dyn Session) -> DbResult<Destination> {
     let columns = list_fillable(on).await?;
     let is_stored = |field: &Field| columns.iter().any(|column| column.name == field.as_str());
-    Ok(Field::ALL.into_iter().filter(is_stored).collect())
+    let (mut triggers, mut foreign_keys) = (Vec::new(), Vec::new());
+    for part in list_parts(on, None).await? {
+        match part.reason.as_str() {
+            "trigger" => triggers.push(part.name),
+            "foreign_key" => foreign_keys.push(part.name),
+            _ => {}
+        }
+    }
+    Ok(Destination { fields: Field::ALL.into_iter().filter(is_stored).collect(), triggers, foreign_keys })
 }
 
 /// How far an index of the table has been built, in words; `None` where none is being built.

@@ -41,17 +41,6 @@ SELECT to_jsonb(described) AS "table" FROM (
                  JOIN pg_am m ON m.oid = x.relam
                 WHERE i.indrelid = c.oid
                 ORDER BY x.relname
-           ) AS it) AS indexes,
-           -- What else has a part in writing to the table.
-           (SELECT coalesce(jsonb_agg(to_jsonb(it)), '[]') FROM (
-               SELECT 'trigger' AS reason, t.tgname::text AS name, pg_get_triggerdef(t.oid) AS definition
-                 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
-               UNION ALL
-               SELECT CASE WHEN k.contype = 'c' THEN 'check' WHEN k.conrelid = c.oid THEN 'foreign_key' ELSE 'reference' END, k.conname::text,
-                      format('%s on %s', pg_get_constraintdef(k.oid), k.conrelid::regclass)
-                 FROM pg_constraint k
-                WHERE k.contype IN ('c', 'f') AND k.conrelid = c.oid OR k.contype = 'f' AND k.confrelid = c.oid
-                ORDER BY 1, 2
-           ) AS it) AS parts
+           ) AS it) AS indexes
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)
 ) AS described

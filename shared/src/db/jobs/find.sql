@@ -6,5 +6,5 @@ SELECT id, merchant_id, status, phase, attempt, cancel_requested_at IS NOT NULL 
        codes_epoch, restage_count, recheck_count, blocked, execution_arn, task_token,
        token_entered_at, token_retry_count,
        staged, total_codes_to_insert, clean_checksum, codes_inserted, late_duplicates, codes_checksum,
-       inserted_at IS NOT NULL AS inserted, approved_clean, insert_estimate_seconds, error_message
+       inserted_at IS NOT NULL OR source_info ->> 'door' IS NOT DISTINCT FROM 'adoption' AS inserted, approved_clean, insert_estimate_seconds, error_message
   FROM onceload.codes_import_jobs WHERE id = $1

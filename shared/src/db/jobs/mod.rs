@@ -44,7 +44,7 @@ use crate::domain::buckets::{self, Range};
 use crate::domain::field::Mapping;
 use crate::domain::ids::{JobId, MerchantId};
 use crate::domain::phase::Phase;
-use crate::domain::source::{Options, SourceInfo};
+use crate::domain::source::{Door, Options, SourceInfo};
 use crate::domain::status::Status;
 use crate::domain::step::{StepError, StepErrorKind, StepResult};
 use crate::domain::token::TokenOrder;
@@ -124,8 +124,8 @@ pub struct Inserted {
     pub codes: i64,
     /// Clean codes that were in production by then.
     pub late: i64,
-    /// xor of the hashes of the inserted codes.
-    pub checksum: i64,
+    /// xor of the hashes of the inserted codes; `None`: nobody has computed it.
+    pub checksum: Option<i64>,
 }
 
 impl Job {
@@ -165,7 +165,7 @@ impl Job {
             clean_checksum: row.get("clean_checksum"),
             inserted: inserted.then(|| Inserted {
                 codes: row.get("codes_inserted"),
-                late: row.get("late_duplicates"),
+                late: row.get::<_, Option<_>>("late_duplicates").unwrap_or_default(),
                 checksum: row.get("codes_checksum"),
             }),
             approved_clean: row.get("approved_clean"),
@@ -174,6 +174,11 @@ impl Job {
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             error_message: row.get("error_message"),
         })
+    }
+
+    /// Whether it was made before the adoption of the table: then nothing but its codes can be counted.
+    pub fn is_adopted(&self) -> bool {
+        self.source_info.door == Some(Door::Adoption)
     }
 
     /// How many buckets its staging has.

@@ -159,10 +159,11 @@ struct Sums {
     files_failed: i64,
     bytes_total: i64,
     bytes_loaded: i64,
-    records: i64,
-    staged: i64,
-    rejected: i64,
-    skipped: i64,
+    // None of an import that came with an adoption.
+    records: Option<i64>,
+    staged: Option<i64>,
+    rejected: Option<i64>,
+    skipped: Option<i64>,
     warnings: Vec<Value>,
     rejected_by_reason: Map<String, Value>,
 }
@@ -231,7 +232,7 @@ impl Counts {
         let count = |column: &str| row.get::<_, Option<i64>>(column);
         let loading = matches!(status, Status::Pending | Status::Loading);
         // Until loading ends and the files are summed up, what each file has counted so far.
-        let so_far = |total: &str, loaded: i64| count(total).filter(|_| !loading).or(Some(loaded));
+        let so_far = |total: &str, loaded: Option<i64>| count(total).filter(|_| !loading).or(loaded);
         Self {
             records: so_far("records", sums.records),
             staged: so_far("staged", sums.staged),

@@ -10,20 +10,20 @@ use shared::domain::task::ClaimedCodes;
 use shared::lambda::Budget;
 use std::time::Duration;
 
-const KEEP: Maintenance = Maintenance::Rollback(ClaimedCodes::Keep);
+pub(super) const KEEP: Maintenance = Maintenance::Rollback(ClaimedCodes::Keep);
 
-async fn adopt_on(db: &TestDb, request: &Request) -> Answer {
+pub(super) async fn adopt_on(db: &TestDb, request: &Request) -> Answer {
     let direct = Database::new(&db.direct_url(), Usage::step(2), None).unwrap();
     adopt(&direct, request, Budget::of(Duration::from_secs(60))).await.unwrap()
 }
 
 /// A request for `public.codes` with these names.
-fn request(columns: &[(&str, &str)], apply: bool) -> Request {
+pub(super) fn request(columns: &[(&str, &str)], apply: bool) -> Request {
     let columns = columns.iter().map(|(ours, theirs)| ((*ours).to_owned(), (*theirs).to_owned())).collect();
-    Request { table: "public.codes".into(), columns, apply }
+    Request { table: "public.codes".into(), columns, history: None, apply }
 }
 
-fn reasons(findings: &[migrate::Finding]) -> Vec<Reason> {
+pub(super) fn reasons(findings: &[migrate::Finding]) -> Vec<Reason> {
     findings.iter().map(|finding| finding.reason).collect()
 }
 
