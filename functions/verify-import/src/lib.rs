@@ -60,8 +60,8 @@ pub struct Verification {
     pub compared: Option<&'static str>,
 }
 
-/// How many connections to the database it holds. One counts, the other beats.
-pub const CONNECTIONS: usize = 2;
+/// How many connections to the database it holds. One compares, one counts the merchant's codes, one beats.
+pub const CONNECTIONS: usize = 3;
 
 /// The handler.
 pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output> {
@@ -78,11 +78,14 @@ pub async fn handle(app: App, input: Input, budget: Budget) -> StepResult<Output
     }
     let job = jobs::get(&app.db.connection().await?, job_id).await?;
     let watch = watch(&app.db, &job, task_id);
-    let verification = count::verify(&app.db, &job, task_id, budget.left()).await?;
-    if task_id.is_none() {
-        // For the end of the import and its event. A merchant whose codes take longer is counted once the import holds nothing.
-        count_merchant(&app, job_id, budget.left().min(LONGEST_COUNT)).await;
-    }
+    // For the end of the import and its event. A merchant whose codes take longer is counted once the import holds nothing.
+    let merchant = async {
+        if task_id.is_none() {
+            count_merchant(&app, job_id, budget.left().min(LONGEST_COUNT)).await;
+        }
+    };
+    let (verification, ()) = tokio::join!(count::verify(&app.db, &job, task_id, budget.left()), merchant);
+    let verification = verification?;
     drop(watch);
     if !verification.verified {
         error!(%job_id, problems = ?verification.problems, "verification failed");
