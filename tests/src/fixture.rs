@@ -9,11 +9,13 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use import_jobs::check::check_source;
 use serde_json::{Value, json};
 use shared::db::jobs::find_view;
 use shared::domain::actor::Actor;
 use shared::domain::ids::{JobId, MerchantId, UserId};
 use shared::domain::message::Kind;
+use shared::domain::source::StartRequest;
 use shared::lambda::clients::Clients;
 use shared::lambda::{App, Budget, Config, MAX_DECOMPRESSED_BYTES};
 use shared::s3::objects::Objects;
@@ -124,6 +126,19 @@ impl World {
         let mut run = self.import_file(name, body);
         run.until(State::InsertCodes).await.expect(State::InsertCodes);
         run
+    }
+
+    /// What a check of these files answers.
+    pub async fn check(&self, files: &[String]) -> Value {
+        let request = StartRequest {
+            merchant_id: self.merchant,
+            files: Some(files.to_vec()),
+            prefix: None,
+            mapping: None,
+            options: None,
+        };
+        let source = request.check().expect("a good request");
+        check_source(&self.app, source, Duration::from_secs(60)).await.expect("an answer")
     }
 
     /// The job as the API shows it, without links.

@@ -1,8 +1,28 @@
 //! Installs Debian packages if this user may, and otherwise names the command to run.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::{Error, Result, process, say};
+
+/// Finds a program, or installs the package of the same name. `why` begins the error message if that isn't possible.
+pub(crate) fn find_or_install(program: &str, why: &str) -> Result<PathBuf> {
+    if let Some(found) = find(program) {
+        return Ok(found);
+    }
+    install(&[program], why)?;
+    find(program)
+        .ok_or_else(|| Error::advice(format!("found no {program} in PATH, {}", USUAL_DIRECTORIES.join(", "))))
+}
+
+/// Where servers' programs are that PATH often lacks.
+const USUAL_DIRECTORIES: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"];
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(USUAL_DIRECTORIES.map(PathBuf::from));
+    directories.map(|directory| directory.join(program)).find(|found| found.is_file())
+}
 
 /// Installs `packages` with apt-get. `why` begins the error message if that isn't possible.
 pub(crate) fn install(packages: &[&str], why: &str) -> Result<()> {

@@ -1,15 +1,14 @@
 //! `cargo xtask bench`: runs the benchmark on a private PostgreSQL with more memory and log space than the tests have.
 
 mod cold;
-mod pgloader;
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use clap::Args;
 
-pub use self::pgloader::find_pgloader;
 use crate::postgres::{ROLE, Settings};
-use crate::{Result, process, project, stack};
+use crate::{Result, apt, process, project, stack};
 
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
@@ -45,6 +44,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let stopped = stack::down(&directory, true);
     measured?;
     stopped.map(drop)
+}
+
+/// Finds pgloader, which the benchmark compares the load with, or installs it.
+pub fn find_pgloader() -> Result<PathBuf> {
+    apt::find_or_install("pgloader", "the benchmark compares the load with pgloader, which is not installed")
 }
 
 /// Log space that holds what an import writes, so that no checkpoint falls into a stage; a quarter of that above 25 million rows,

@@ -44,7 +44,7 @@ pub struct Output {
     pub execution: Option<String>,
 }
 
-/// How many connections it holds. The step does one thing at a time.
+/// How many connections to the database it holds. The step does one thing at a time.
 pub const CONNECTIONS: usize = 1;
 
 /// The handler.

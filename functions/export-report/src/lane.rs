@@ -22,24 +22,24 @@ pub(crate) struct Batch {
 }
 
 /// The buckets that are read one after the other.
-pub(crate) struct Lane<'a, P> {
+pub(crate) struct Lane<'a> {
     pub(crate) app: &'a App,
     pub(crate) marks: &'a Marks,
     pub(crate) rows: Rows,
-    pub(crate) parts: P,
+    pub(crate) parts: Vec<&'a Part>,
     pub(crate) budget: Budget,
 }
 
-impl<'a, P: Iterator<Item = &'a Part>> Lane<'a, P> {
+impl Lane<'_> {
     /// Reads them all.
-    pub(crate) async fn read(mut self, to: Sender<Batch>) -> StepResult<()> {
-        let Some(first) = self.parts.next() else { return Ok(()) };
+    pub(crate) async fn read(self, to: Sender<Batch>) -> StepResult<()> {
+        if self.parts.is_empty() {
+            return Ok(());
+        }
         let mut connection = self.app.db.connection().await?;
-        let mut next = Some(first);
-        while let Some(part) = next {
+        for part in &self.parts {
             let read = self.copy(&mut connection, part, &to).await?;
             self.marks.check_count(&connection, part, self.rows, read).await?;
-            next = self.parts.next();
         }
         Ok(())
     }
@@ -56,21 +56,21 @@ impl<'a, P: Iterator<Item = &'a Part>> Lane<'a, P> {
             true => self.marks.lose_table(),
             false => error.into(),
         })?;
-        let (mut read, mut rows, mut text) = (0, 0, Vec::with_capacity(BATCH_BYTES));
+        let (mut handed_on, mut rows, mut text) = (0, 0, Vec::with_capacity(BATCH_BYTES));
         while let Some(line) = within_budget("the export", ASK_AGAIN, lines.next().await)? {
             if text.len() + line.len() > BATCH_BYTES {
                 let full = std::mem::replace(&mut text, Vec::with_capacity(BATCH_BYTES));
                 hand_on(to, Batch { text: full, rows, is_last: false }).await;
+                handed_on += rows;
                 rows = 0;
             }
             text.extend_from_slice(&line);
             rows += 1;
-            read += 1;
         }
         hand_on(to, Batch { text, rows, is_last: true }).await;
         drop(lines);
         tx.commit().await?;
-        Ok(read)
+        Ok(handed_on + rows)
     }
 }
 

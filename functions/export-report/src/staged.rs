@@ -86,7 +86,8 @@ async fn write(
 ) -> StepResult<i64> {
     upload.write(write_header(rows).as_bytes()).await?;
     let parts: Vec<&Part> = marks.parts.iter().filter(|part| part.expected(rows) > 0).collect();
-    let lane = |first| Lane { app, marks, rows, parts: parts.iter().copied().skip(first).step_by(2), budget };
+    let every_second = |first| parts.iter().copied().skip(first).step_by(2).collect();
+    let lane = |first| Lane { app, marks, rows, parts: every_second(first), budget };
     let ((even, mut from_even), (odd, mut from_odd)) = (channel(BATCHES), channel(BATCHES));
     let written = async {
         let mut pace = Pace::start("exporting", marks.total(rows), "rows", budget.left(), ASK_AGAIN);

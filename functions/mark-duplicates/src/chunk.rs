@@ -61,7 +61,8 @@ async fn mark_under_lock(tx: &Transaction<'_>, job: &Job, number: i32) -> Result
         return Err(StepError::invalid(format!("job {} has no chunk {number}", job.id)).into());
     };
     if state.is_marked() {
-        return Ok(read_marked(&state));
+        // By an earlier run.
+        return Ok(state.marked());
     }
     let marked = match find_marks(tx, job, &state).await {
         Err(error) if error.is_missing_table() => return Err(Stop::StagingLost("a table is gone".into())),
@@ -81,18 +82,5 @@ async fn find_marks(tx: &Transaction<'_>, job: &Job, state: &ChunkState) -> DbRe
     match compare::mark(tx, job.id, job.merchant, &state.chunk, state.staged).await? {
         Some(marked) => Ok(marked),
         None => staging::mark(tx, job.id, job.merchant, &state.chunk).await,
-    }
-}
-
-/// What an earlier run recorded.
-fn read_marked(state: &ChunkState) -> Marked {
-    Marked {
-        rows: state.staged,
-        internal: state.internal,
-        existing: state.existing,
-        both: state.both,
-        clean: state.clean,
-        clean_checksum: state.clean_checksum,
-        production: state.production,
     }
 }

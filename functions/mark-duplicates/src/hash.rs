@@ -20,7 +20,7 @@ pub(crate) fn hash_text(text: &[u8]) -> i64 {
     rest[9..9 + last.len()].copy_from_slice(last);
     add(&mut state, &rest);
     let [_, high, low] = finish(state);
-    i64::from_ne_bytes((u64::from(high) << 32 | u64::from(low)).to_ne_bytes())
+    (u64::from(high) << 32 | u64::from(low)).cast_signed()
 }
 
 fn add(state: &mut [u32; 3], block: &[u8]) {

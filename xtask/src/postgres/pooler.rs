@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Pooler {
     /// It hands out server connections in turn, so that two transactions of a client seldom get the same one: code that
     /// depends on session state fails soon.
     pub fn start(server: &Postgres, port: Option<u16>) -> Result<Self> {
-        let program = find_program()?;
+        let program = apt::find_or_install("pgbouncer", "the tests need PgBouncer, which is not installed")?;
         let directory = &server.directory;
         process::kill_marked(MARK, &directory.to_string_lossy());
         let port = free_port(port)?;
@@ -124,19 +124,4 @@ fn write_private_file(path: &Path, text: &str) -> Result<()> {
             .context(|| format!("give {} to {}", path.display(), owner.name))?;
     }
     Ok(())
-}
-
-/// Finds the installed program, or installs it.
-fn find_program() -> Result<PathBuf> {
-    if let Some(found) = find_installed() {
-        return Ok(found);
-    }
-    apt::install(&["pgbouncer"], "the tests need PgBouncer, which is not installed")?;
-    find_installed().ok_or_else(|| Error::advice("found no pgbouncer in PATH, /usr/sbin or /usr/local/sbin"))
-}
-
-fn find_installed() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).map(|it| it.join("pgbouncer")).find(|it| it.is_file())
 }

@@ -85,6 +85,19 @@ impl ChunkState {
         })
     }
 
+    /// What its marking found.
+    pub fn marked(&self) -> Marked {
+        Marked {
+            rows: self.staged,
+            internal: self.internal,
+            existing: self.existing,
+            both: self.both,
+            clean: self.clean,
+            clean_checksum: self.clean_checksum,
+            production: self.production,
+        }
+    }
+
     /// Whether its duplicates are marked.
     pub fn is_marked(&self) -> bool {
         self.status == ChunkStatus::Marked

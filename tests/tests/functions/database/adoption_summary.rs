@@ -1,12 +1,9 @@
 //! What of the table of codes takes part in every insert stands in the summary that a person approves.
 
 use super::adoption::{adopt_on, request};
-use import_jobs::check::check_source;
 use onceload_tests::{State, TestDb, World};
 use serde_json::{Value, json};
 use shared::db::files;
-use shared::domain::source::StartRequest;
-use std::time::Duration;
 
 /// Reason, count and sample of the warnings about the table.
 fn of_table(warnings: &Value, sample: &str) -> Vec<String> {
@@ -45,14 +42,7 @@ async fn what_takes_part_in_an_insert_is_in_the_check_and_in_the_summary() {
     world.db.exec(&format!("INSERT INTO public.shops VALUES ('{}')", world.merchant)).await;
     let keys = ["a.csv", "b.csv"].map(|name| world.upload(name, format!("code\n{name}\n")));
     let expected = ["foreign_key 1 in_a_shop", "trigger 2 counts, looks"];
-    let source = StartRequest {
-        merchant_id: world.merchant,
-        files: Some(keys.to_vec()),
-        prefix: None,
-        mapping: None,
-        options: None,
-    };
-    let checked = check_source(&world.app, source.check().unwrap(), Duration::from_secs(20)).await.unwrap();
+    let checked = world.check(&keys).await;
     assert_eq!(of_table(&checked["files"][0]["warnings"], "/sample"), expected);
 
     let mut run = world.import_objects(&keys.each_ref().map(String::as_str));

@@ -1,14 +1,11 @@
 //! Whatever bytes a file has, a check says of it what its import does: the same fault, or the same counts, rejects and
 //! warnings.
 
-use import_jobs::check::check_source;
 use onceload_tests::{State, World};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use shared::domain::source::StartRequest;
-use std::time::Duration;
 
 /// Pieces that mean something to a reader of CSV, and others.
 const PIECES: [&[u8]; 30] = [
@@ -53,15 +50,7 @@ fn files() -> impl Strategy<Value = Vec<u8>> {
 }
 
 async fn check(world: &World, key: &str) -> Value {
-    let request = StartRequest {
-        merchant_id: world.merchant,
-        files: Some(vec![key.to_owned()]),
-        prefix: None,
-        mapping: None,
-        options: None,
-    };
-    let source = request.check().expect("a good request");
-    let checked = check_source(&world.app, source, Duration::from_secs(60)).await.expect("an answer");
+    let checked = world.check(&[key.to_owned()]).await;
     checked["files"][0].clone()
 }
 

@@ -1,6 +1,5 @@
 //! What is taken but worth a look is counted, with the first place and a sample, before anybody approves.
 
-use import_jobs::check::check_source;
 use onceload_tests::fixture::subject;
 use onceload_tests::http::{receive, request};
 use onceload_tests::{State, World};
@@ -10,10 +9,8 @@ use shared::csv::rows::Rows;
 use shared::domain::field::Mapping;
 use shared::domain::ids::MerchantId;
 use shared::domain::layout::Compression;
-use shared::domain::source::StartRequest;
 use shared::domain::warning::{SAMPLE_BYTES, Warning};
 use std::io::Cursor;
-use std::time::Duration;
 use uuid::Uuid;
 
 async fn read_warnings(text: &str) -> Vec<Warning> {
@@ -161,15 +158,7 @@ async fn an_import_shows_the_warnings_of_all_its_files_and_a_check_shows_the_sam
         world.upload("b.csv", "code,points\nB-1,1\n"),
         world.upload("c.csv", "code,points\nC-1\nC-2\nC-3,x\n,1\n"),
     ];
-    let source = StartRequest {
-        merchant_id: world.merchant,
-        files: Some(keys.to_vec()),
-        prefix: None,
-        mapping: None,
-        options: None,
-    };
-    let source = source.check().expect("a good request");
-    let checked = check_source(&world.app, source, Duration::from_secs(60)).await.unwrap();
+    let checked = world.check(&keys).await;
 
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut run = world.import_objects(&names);

@@ -49,15 +49,7 @@ async fn the_function_and_the_database_mark_the_same_rows() {
     for state in states {
         assert!(state.production.is_some(), "the function has marked it");
         let marked = staging::mark::mark(&tx, run.job, world.merchant, &state.chunk).await.unwrap();
-        let expected = Marked {
-            rows: state.staged,
-            internal: state.internal,
-            existing: state.existing,
-            both: state.both,
-            clean: state.clean,
-            clean_checksum: state.clean_checksum,
-            production: None,
-        };
+        let expected = Marked { production: None, ..state.marked() };
         assert_eq!(marked, expected, "chunk {}", state.chunk.number);
     }
     tx.commit().await.unwrap();
